@@ -1,0 +1,165 @@
+"""The schema of a config file: one dataclass a section, every key documented under its field.
+
+Typed with plain standard-library annotations, so that the checker can walk them without importing torch. A `Component` names an
+entry of one of medseg's registries; its `params` are checked against that entry's own signature (see `signatures.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class Component:
+    """A registered thing by name, with the keyword arguments of its constructor."""
+
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class WeightSchedule:
+    """A term's weight as a function of the epoch, moving from `start` to `end` over `epochs` epochs and then staying."""
+
+    schedule: Literal["linear", "cosine"]
+    start: float
+    end: float
+    epochs: int
+
+
+@dataclass
+class TermConfig:
+    """One term of the weighted sum."""
+
+    name: str
+    """A key of `medseg.losses.TERMS`."""
+    weight: float | WeightSchedule = 1.0
+    """Factor of this term, >= 0: a number or a schedule."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the term's constructor."""
+
+
+@dataclass
+class LossConfig:
+    """A weighted sum of terms that share one activation, one mask and one pass over the voxels."""
+
+    activation: Literal["softmax", "sigmoid"]
+    """`softmax` for exclusive classes, `sigmoid` for overlapping regions or independent binary maps."""
+    terms: list[TermConfig]
+    """The terms of the sum, at least one."""
+    include_background: bool = False
+    """Whether region terms count the background class too (softmax only)."""
+    reduce_over: Literal["sample", "batch"] = "batch"
+    """Whether the soft counts are one set a sample, averaged afterwards, or one set for the whole batch (over all ranks)."""
+    empty: Literal["smooth", "skip", "volume", "batch"] = "smooth"
+    """What a region term does where the reference is empty: see `medseg.losses`."""
+    ignore_index: int | None = None
+    """Target value that counts as no voxel at all. A data set with an ignore label sets it by itself."""
+
+
+@dataclass
+class DataConfig:
+    """Where the images come from and how they become batches."""
+
+    format: Component
+    """What lies on disk: a key of `medseg.data.FORMATS`."""
+    patch_size: list[int]
+    """Training patch in voxels; its length, 2 or 3, says whether the run is 2-D or 3-D."""
+    module: Literal["small_lesion", "organ"] = "small_lesion"
+    """`small_lesion` centres patches on lesions, each equally likely; `organ` on classes, each equally likely."""
+    root: str | None = None
+    """Folder of the data set. Not needed for phantoms."""
+    folds: int = 5
+    """Number of cross-validation folds; a group (patient) is never split."""
+    fold: int = 0
+    """The fold that validates."""
+    test_fraction: float = 0.0
+    """Share of the groups held out for the closing test, never used to train or to choose a checkpoint."""
+    split_file: str | None = None
+    """JSON list of `{"train": [...], "val": [...]}`, as nnU-Net's splits_final.json; replaces the seeded folds."""
+    normalisation: Literal["zscore", "ct", "unit", "none"] = "zscore"
+    """Intensities: `zscore` per case and channel, `ct` clip to the training foreground's 0.5 to 99.5 % and standardise, `unit` to [0, 1] by the type's range or the case's."""
+    spacing: list[float] | None = None
+    """Resample to this voxel size in mm; null keeps each image's own."""
+    batch_size: int = 2
+    """Patches a step, over all devices."""
+    patches_per_epoch: int = 100
+    """Patches drawn in an epoch, over all devices."""
+    foreground_fraction: float = 0.5
+    """Share of the patches centred on foreground."""
+    augmentation: Component = field(default_factory=lambda: Component("light"))
+    """A key of `medseg.data.AUGMENTATIONS`."""
+    workers: int = 0
+    """Loader processes; 0 loads in the main process."""
+    cache_gib: float = 4.0
+    """Memory for prepared cases; cases beyond it are read again each time."""
+
+
+@dataclass
+class TrainerConfig:
+    """How the optimisation runs."""
+
+    max_epochs: int = 20
+    """Epochs; the schedule ends there."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """`auto` is bf16-mixed where the hardware has it, 32-true otherwise."""
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    """Device kind."""
+    devices: int = 1
+    """Devices (processes) on this machine; more than one trains with DDP."""
+    nodes: int = 1
+    """Machines, when started by SLURM or torchrun."""
+    channels_last: bool = True
+    """Memory format of images and weights; faster in bf16 nearly everywhere."""
+    gradient_clip: float = 0.0
+    """Largest gradient norm; 0 does not clip."""
+    accumulate: int = 1
+    """Batches whose gradients are summed before a step."""
+
+
+@dataclass
+class ValidationConfig:
+    """Scoring of whole cases during training."""
+
+    every_epochs: int = 1
+    """Validate after every so many epochs, and after the last."""
+    monitor: Literal["dice", "iou", "lesion_f1"] = "dice"
+    """Mean over classes and cases that chooses `best.ckpt`."""
+
+
+@dataclass
+class InferenceConfig:
+    """Sliding window over whole cases."""
+
+    window: list[int] | None = None
+    """Window in voxels; null takes `data.patch_size`."""
+    overlap: float = 0.5
+    """Share of a window that overlaps its neighbour."""
+    blending: Literal["gaussian", "constant"] = "gaussian"
+    """Weight of a voxel within its window."""
+    batch_size: int = 4
+    """Windows a forward pass."""
+
+
+@dataclass
+class Config:
+    """A whole run."""
+
+    name: str
+    """Name of the experiment and of its folder below `runs_dir`."""
+    data: DataConfig
+    network: Component
+    """A key of `medseg.networks.NETWORKS`."""
+    loss: LossConfig
+    optimizer: Component = field(default_factory=lambda: Component("adamw"))
+    """A key of `medseg.training.OPTIMIZERS`."""
+    schedule: Component = field(default_factory=lambda: Component("cosine"))
+    """A key of `medseg.training.SCHEDULES`."""
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    seed: int = 0
+    """Seed of splits, patches, augmentation and weights."""
+    runs_dir: str = "runs"
+    """Folder of all runs."""
