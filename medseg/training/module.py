@@ -1,0 +1,125 @@
+"""The LightningModule: one network, one loss, validation on whole cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+import medseg
+from medseg.config import to_dict
+from medseg.config.schema import Config
+from medseg.data.case import DataSet
+from medseg.data.preparation import PreparedCase, Preparer
+from medseg.inference.predictor import Predictor
+from medseg.losses import build_loss
+from medseg.metrics import CaseMetrics
+from medseg.networks import build_network
+from medseg.training import OPTIMIZERS, SCHEDULES
+from medseg.training.precision import autocast_dtype
+
+
+class SegmentationTask(LightningModule):
+    """Train a network on patches, score it on whole cases in their own geometry.
+
+    Everything needed to predict travels in the checkpoint under the key `medseg`, as plain types (`weights_only=True` reads them).
+    """
+
+    def __init__(self, config: Config, dataset: DataSet, preparer: Preparer) -> None:
+        super().__init__()
+        self.config, self.dataset, self.preparer = config, dataset, preparer
+        activation = config.loss.activation
+        outputs = dataset.labels.num_outputs(activation)
+        self.spatial_dims = len(config.data.patch_size)
+        self.network: nn.Module = build_network(
+            config.network.name, config.network.params, len(dataset.channels), outputs, self.spatial_dims
+        )
+        self.loss = build_loss(loss_section(config, dataset), num_classes=outputs)
+        self.case_metrics = CaseMetrics(dataset.labels.classes, dataset.labels.membership)
+        self.validated_epoch = -1
+
+    def setup(self, stage: str) -> None:
+        """Choose the memory format, and build the predictor on the network that is trained."""
+        if self.config.trainer.channels_last:
+            self.network.to(memory_format=self._memory_format)
+        self.predictor = Predictor(
+            self.network,
+            self.preparer,
+            self.dataset.labels,
+            self.config.loss.activation,
+            window=self.config.inference.window or self.config.data.patch_size,
+            overlap=self.config.inference.overlap,
+            blending=self.config.inference.blending,
+            batch_size=self.config.inference.batch_size,
+            device=self.device,
+            precision=autocast_dtype(self.trainer.precision),
+        )
+
+    @property
+    def _memory_format(self) -> torch.memory_format:
+        if not self.config.trainer.channels_last:
+            return torch.contiguous_format
+        return torch.channels_last_3d if self.spatial_dims == 3 else torch.channels_last
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave whole cases on the host: the sliding window moves what it needs."""
+        return batch if isinstance(batch, PreparedCase) else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def on_train_epoch_start(self) -> None:
+        """Make the epoch a function of the seed and its number alone, so that a resumed run repeats an unbroken one."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch * 1_009 + self.global_rank)
+        self.loss.set_epoch(self.current_epoch)
+        if self.current_epoch + 1 == self.trainer.max_epochs:
+            self.trainer.check_val_every_n_epoch = 1  # the last epoch is always scored
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """One forward pass and the loss, each term logged unweighted."""
+        logits = self.network(batch["image"].to(memory_format=self._memory_format))
+        target = self.dataset.labels.targets(batch["label"], self.config.loss.activation)
+        total, terms = self.loss.with_terms(logits, target)
+        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(batch["image"]), "sync_dist": True}
+        self.log("train/loss", total.detach(), prog_bar=True, **options)
+        if len(terms) > 1:
+            self.log_dict({f"train/{name}": value for name, value in terms.items()}, **options)
+        return total
+
+    def validation_step(self, prepared: PreparedCase, batch_idx: int) -> None:
+        """Predict a whole case and keep its counts."""
+        self.case_metrics.update(prepared.case.id, self.predictor.predict(prepared), prepared.reference, prepared.original.spacing)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over cases, by the rules of `medseg.metrics`."""
+        scores = self.case_metrics.compute()
+        self.case_metrics.reset()
+        options: dict[str, Any] = {"rank_zero_only": False, "sync_dist": False, "batch_size": 1}
+        for name, value in scores.items():
+            self.log(f"val/{name}", float(value), prog_bar=name in ("dice", "lesion_f1"), **options)
+        self.validated_epoch = self.current_epoch
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and a schedule stepped after every batch."""
+        optimizer = OPTIMIZERS[self.config.optimizer.name](self.network, **self.config.optimizer.params)
+        schedule, params = SCHEDULES[self.config.schedule.name], self.config.schedule.params
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(min(1.0, step / steps), **params))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what prediction needs."""
+        checkpoint["medseg"] = {
+            "version": medseg.__version__,
+            "config": to_dict(self.config),
+            "dataset": self.dataset.summary(),
+            "statistics": self.preparer.statistics,
+        }
+
+
+def loss_section(config: Config, dataset: DataSet) -> dict[str, Any]:
+    """The config's `loss:` section, with the ignore index that the data set's ignore label needs."""
+    section = to_dict(config)["loss"]
+    if section["ignore_index"] is None and dataset.labels.ignore_value is not None:
+        section["ignore_index"] = 255
+    return section

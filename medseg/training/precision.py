@@ -1,0 +1,35 @@
+"""Which number format the hardware computes fastest in."""
+
+from __future__ import annotations
+
+import torch
+
+
+def hardware_has_bf16(device_type: str) -> bool:
+    """Tell whether matrix products in bfloat16 run in hardware (AMX or AVX512-BF16 on a CPU, compute capability >= 8 on a GPU)."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device_type == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return False
+
+
+def resolve_accelerator(accelerator: str) -> str:
+    """Name the torch device type that a config's `trainer.accelerator` means on this machine."""
+    if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()):
+        return "cuda"
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        return "mps"
+    return "cpu"
+
+
+def resolve_precision(precision: str, device_type: str) -> str:
+    """Turn `auto` into bf16-mixed where the hardware has it and 32-true otherwise."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if hardware_has_bf16(device_type) else "32-true"
+
+
+def autocast_dtype(precision: str) -> torch.dtype | None:
+    """Give the dtype that a Lightning precision name autocasts to; None for full precision."""
+    return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
