@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,26 +26,30 @@ def find_config(config: str) -> Path:
     Raises:
         ConfigError: There is none; the message names the closest of those that exist.
     """
-    folders = [Path(), Path("configs"), shipped_configs()]
-    found = find_in(config, folders)
+    shipped = shipped_configs()
+    found = find_in(config, [Path(), Path("configs"), shipped])
     if found is None:
-        message = f"no such config (looked here, in ./configs and in {folders[-1]})"
-        raise ConfigError([Problem(config, "", message, nearest_config(config, folders[1:]) or "`ls configs` lists them")])
+        message = f"no such config (looked here, in ./configs and in {shipped})"
+        raise ConfigError([Problem(config or "''", "", message, nearest_config(config, Path()))])
     return found
 
 
 def find_in(config: str, folders: Iterable[Path]) -> Path | None:
     """The first existing file `folder/config`, with or without its suffix; an absolute `config` stands for itself."""
-    given = Path(config).expanduser()
-    names = [given] if given.suffix in _SUFFIXES else [given, *(given.with_name(given.name + suffix) for suffix in _SUFFIXES if given.name)]
-    return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
+    given = os.path.expanduser(config)
+    names = [given] if given.endswith(_SUFFIXES) else [given, *(given + suffix for suffix in _SUFFIXES)]
+    return next((folder / name for folder in folders for name in names if os.path.isfile(folder / name)), None)
 
 
-def nearest_config(config: str, folders: Iterable[Path]) -> str | None:
-    """The suggestion for a config that does not exist, over the YAML files in `folders` and below."""
-    folders = [*folders, Path(config).expanduser().parent]
-    below = [path.relative_to(folder) for folder in folders[:-1] for path in folder.rglob("*") if path.suffix in _SUFFIXES]
-    beside = [path for path in folders[-1].glob("*") if path.suffix in _SUFFIXES]
-    names = [path.as_posix() for path in (*below, *beside)]
-    bare = [path.with_suffix("").as_posix() for path in (*below, *beside)]
-    return did_you_mean(config, names if Path(config).suffix in _SUFFIXES else bare)
+def nearest_config(config: str, folder: Path) -> str | None:
+    """The suggestion for a `config` that does not exist, over the configs there are and the YAML files beside it (seen from `folder`)."""
+    beside = Path(os.path.dirname(os.path.expanduser(config)))
+    choices = {(beside / path.name).as_posix() for path in _yaml_files(folder / beside, "*")}
+    for root in (Path("configs"), shipped_configs()):
+        choices |= {path.relative_to(root).as_posix() for path in _yaml_files(root, "**/*")}
+    has_suffix = config.endswith(_SUFFIXES)
+    return did_you_mean(config, choices if has_suffix else {os.path.splitext(choice)[0] for choice in choices})
+
+
+def _yaml_files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in folder.glob(pattern) if path.suffix in _SUFFIXES)

@@ -38,7 +38,7 @@ def _collect(path: Path, children: list[Path], layers: dict[Path, Node], problem
             continue
         found = find_in(parent.value, [path.parent, shipped_configs()])
         if found is None:
-            suggestion = nearest_config(parent.value, [path.parent, shipped_configs()])
+            suggestion = nearest_config(parent.value, path.parent)
             message = f"no such file: {parent.value} (looked in {shown_path(path.parent)} and in the configs of medseg)"
             problems.append(Problem(parent.origin, key_text(parent_key), message, suggestion))
         elif found.resolve() in (chain := [*children, key]):
@@ -58,12 +58,27 @@ def _parents(extends: Node | None) -> list[tuple[KeyPath, Node]]:
 
 
 def interpolate(root: Node, problems: list[Problem]) -> Node:
-    """Replace references such as `${data.patch_size}` by what they name. Resolvers (`${oc.env:HOME}`) are refused: they reach outside the config."""
+    """Replace references such as `${data.patch_size}` by what they name.
+
+    Resolvers (`${oc.env:HOME}`) are refused: they reach outside the config.
+    """
     if not any("${" in text for text in _texts(root)):
         return root
     from omegaconf import OmegaConf  # its import takes longer than everything else here, and few configs refer
 
-    return _resolve(root, OmegaConf.create(plain(root)), (), problems)
+    return _resolve(root, OmegaConf.create(_without_refused(plain(root))), (), problems)
+
+
+def _refused(text: str) -> bool:
+    return "${" in _REFERENCE.sub("", text)
+
+
+def _without_refused(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_refused(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_without_refused(child) for child in value]
+    return None if isinstance(value, str) and _refused(value) else value
 
 
 def _texts(node: Node) -> list[str]:
@@ -78,7 +93,7 @@ def _resolve(node: Node, values: Any, path: KeyPath, problems: list[Problem]) ->
         return Node([_resolve(child, values, (*path, index), problems) for index, child in enumerate(node.value)], node.origin)
     if not isinstance(node.value, str) or "${" not in node.value:
         return node
-    if "${" in _REFERENCE.sub("", node.value):
+    if _refused(node.value):
         message = f"cannot use {node.value}: only plain references such as ${{data.root}} are allowed"
         problems.append(Problem(node.origin, key_text(path), message))
         return node

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 
 from medseg.config.errors import Problem, did_you_mean
+from medseg.config.kinds import show
 from medseg.config.read import read_value
 from medseg.config.tree import COMMAND_LINE, KeyPath, Node, key_text, merge
 
-_KEY = re.compile(r"[\w-]+(\[\d+\])*(\.[\w-]+(\[\d+\])*)*")
-_PART = re.compile(r"\[(\d+)\]|([\w-]+)")
+_KEY = re.compile(r"\w[\w-]*(\[\d+\])*(\.\w[\w-]*(\[\d+\])*)*")
+_PART = re.compile(r"\[(\d+)\]|(\w[\w-]*)")
 
 
 def apply_overrides(root: Node, overrides: Sequence[str], problems: list[Problem]) -> Node:
@@ -69,7 +70,7 @@ def _fault(node: Node, path: KeyPath, depth: int) -> Problem | None:
         suggestion = f"write {here}[{part}]" if part.isdigit() else f"write {here}[0].{part}"
         return Problem(COMMAND_LINE, whole, f"{here} is a list", suggestion)
     if not node.is_section:
-        return Problem(COMMAND_LINE, whole, f"{here} is a single value, it has no keys")
+        return Problem(COMMAND_LINE, whole, f"{here} is {show(node.value)} in this config and has no keys")
     following = path[depth + 1] if depth + 1 < len(path) else None
     if isinstance(following, int) and part not in node.value:
         known = [key for key, child in node.value.items() if isinstance(child.value, list)]

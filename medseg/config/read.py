@@ -38,7 +38,7 @@ _MAX_NODES = 100_000  # aliases of aliases grow exponentially
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
 
 class _Dumper(yaml.SafeDumper):
@@ -46,6 +46,14 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+def _represent_list(dumper: _Dumper, data: list[Any]) -> yaml.Node:
+    flow = not any(isinstance(item, dict | list) for item in data)
+    return dumper.represent_sequence(_TAG + "seq", data, flow_style=flow)
+
+
+_Dumper.add_representer(list, _represent_list)
 
 
 for _name, (_pattern, _first) in _IMPLICIT.items():

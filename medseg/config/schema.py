@@ -74,6 +74,8 @@ class DataConfig:
     """Number of cross-validation folds; a group (patient) is never split."""
     fold: int = 0
     """The fold that validates."""
+    split_seed: int = 0
+    """Seed of the folds and of the test set, apart from `seed`, so that runs with other seeds are scored on the same cases."""
     test_fraction: float = 0.0
     """Share of the groups held out for the closing test, never used to train or to choose a checkpoint."""
     split_file: str | None = None
@@ -160,6 +162,6 @@ class Config:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     seed: int = 0
-    """Seed of splits, patches, augmentation and weights."""
+    """Seed of patches, augmentation and weights."""
     runs_dir: str = "runs"
     """Folder of all runs."""

@@ -96,7 +96,7 @@ def _entries(packages: Path, registry: Registry) -> dict[str, str]:
     entries = {}
     for key, entry in zip(value.keys, value.values, strict=True):
         if not (isinstance(key, ast.Constant) and isinstance(key.value, str) and isinstance(entry, ast.Name)):
-            raise SignatureError(f"{registry.package}.{registry.variable} has an entry that is not `\"name\": imported_name`")
+            raise SignatureError(f'{registry.package}.{registry.variable} has an entry that is not `"name": imported_name`')
         entries[key.value] = entry.id
     return entries
 
@@ -200,6 +200,8 @@ class _Module:
         if name == "Literal":
             return Literal[tuple(ast.literal_eval(item) for item in items)]
         if name not in _GENERIC:
-            raise SignatureError(f"{self.name}: a parameter of a component has the annotation {ast.unparse(annotation)}, which is not simple")
+            raise SignatureError(
+                f"{self.name}: a parameter of a component has the annotation {ast.unparse(annotation)}, which is not simple"
+            )
         types = tuple(... if isinstance(item, ast.Constant) and item.value is ... else self.type_of(item) for item in items)
         return _GENERIC[name][types if len(types) > 1 else types[0]]

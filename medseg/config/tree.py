@@ -41,7 +41,10 @@ def plain(node: Node) -> Any:
 
 
 def wrap(value: Any, origin: str) -> Node:
-    """The inverse of `plain`, everything with one origin. Tuples become lists and paths become text; other objects are left for the checker."""
+    """The inverse of `plain`, everything with one origin.
+
+    Tuples become lists and paths become text; other objects are left for the checker.
+    """
     if isinstance(value, Mapping):
         return Node({str(key): wrap(child, origin) for key, child in value.items()}, origin)
     if isinstance(value, list | tuple):

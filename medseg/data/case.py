@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from medseg.data.geometry import Geometry
-from medseg.data.images import read_image, read_label
+from medseg.data.images import FileError, read_image, read_label
 from medseg.data.labels import LabelSchema
 from medseg.errors import DataError
 
@@ -36,7 +36,7 @@ class Case:
     channels: int | None = None
 
     def read_image(self) -> tuple[np.ndarray, Geometry]:
-        """Read all channels. Grey pictures are repeated to three channels, colours averaged to one (BT.601), where `channels` asks for it.
+        """Read all channels; grey pictures become three channels and colours one (BT.601 luma) where `channels` asks for it.
 
         Returns:
             float32 (C, *spatial) and its geometry.
@@ -46,13 +46,12 @@ class Case:
         """
         arrays, geometries = zip(*(read_image(path) for path in self.images), strict=True)
         for path, geometry in zip(self.images, geometries, strict=True):
-            difference = geometries[0].mismatch(geometry)
-            if difference:
-                raise DataError(
-                    f"{path}: lies in another grid than {self.images[0].name}: {difference}; resample the channels of case '{self.id}' to one grid"
-                )
+            self.require_same_grid(path, geometry, geometries[0])
         array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return self._with_channels(array, geometries[0]), geometries[0]
+        self.require_channels(len(array), geometries[0].spatial_dims)
+        if self.channels is not None and self.channels != len(array):
+            array = np.tensordot(_GREY, array, axes=1)[None] if self.channels == 1 else np.repeat(array, 3, axis=0)
+        return array, geometries[0]
 
     def read_label(self) -> tuple[np.ndarray, Geometry]:
         """Read the reference as it stands on disk: integers (*spatial) and the geometry.
@@ -64,16 +63,48 @@ class Case:
             raise DataError(f"case '{self.id}' has no label")
         return read_label(self.label)
 
-    def _with_channels(self, array: np.ndarray, geometry: Geometry) -> np.ndarray:
-        found, wanted = len(array), self.channels
-        if wanted in (None, found):
-            return array
-        if geometry.spatial_dims == 2 and (found, wanted) == (1, 3):
-            return np.repeat(array, 3, axis=0)
-        if geometry.spatial_dims == 2 and (found, wanted) == (3, 1):
-            return np.tensordot(_GREY, array, axes=1)[None]
+    def require_same_grid(self, path: Path, geometry: Geometry, reference: Geometry) -> None:
+        """Raise `FileError` when a channel or label lies in another grid than the first image."""
+        difference = geometry.mismatch(reference)
+        if difference:
+            problem = f"lies in another grid than {self.images[0].name}: {difference}"
+            raise FileError(
+                path,
+                problem,
+                "if both show the same voxels, copy the image's header to this file; otherwise resample it to the image's grid",
+            )
+
+    def require_channels(self, found: int, spatial_dims: int) -> None:
+        """Raise `FileError` when the files' channels are neither those of the data set nor grey or colour pictures of them."""
+        wanted = self.channels
+        if wanted in (None, found) or (spatial_dims == 2 and {found, wanted} == {1, 3}):
+            return
         names = ", ".join(path.name for path in self.images)
-        raise DataError(f"{self.images[0]}: case '{self.id}' has {found} channels ({names}), the data set {wanted}; add or remove channels")
+        raise FileError(
+            self.images[0], f"{names} hold {found} channels, the data set has {wanted}", "complete the case's channels, or remove the case"
+        )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a data set.
+
+    Args:
+        severity: With an `error` the case cannot be used; a `warning` deserves a look.
+        case: Id of the case, empty when it concerns the data set.
+        file: The file, where there is one.
+        message: What is wrong.
+        remedy: What to do.
+    """
+
+    severity: Literal["error", "warning"]
+    case: str
+    file: Path | None
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.file or self.case or 'data set'}: {self.message}; {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +120,7 @@ class DataSet:
         spatial_dims: 2 or 3.
         suffix: Suffix of label files, ".nii.gz" for example; predictions are written with it.
         test_cases: Cases that are never trained on, labelled or not.
-        strays: Files that belong to no case, such as a mask without an image: path and what is wrong. `medseg check` reports them.
+        faults: What reading the layout found wrong without opening an image, such as a mask that has none. `check_dataset` reports it.
     """
 
     name: str
@@ -100,7 +131,7 @@ class DataSet:
     spatial_dims: int
     suffix: str
     test_cases: tuple[Case, ...] = ()
-    strays: tuple[tuple[Path, str], ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """What a trained network must remember of the data set, in plain JSON types."""

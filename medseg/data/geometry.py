@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, cast
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ class Geometry:
 
     Args:
         shape: Voxels along each spatial axis, two or three of them.
-        affine: (4, 4), voxel index -> RAS+ mm. A 2-D grid uses rows and columns as its first two axes: `diag(row spacing, column spacing, 1, 1)`
+        affine: (4, 4), voxel index -> RAS+ mm. In 2-D the first two axes are rows and columns: `diag(row spacing, column spacing, 1, 1)`
             for images that know no position.
 
     Raises:
@@ -39,7 +39,7 @@ class Geometry:
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not _spans_space(affine[:3, :3]):
             raise ValueError(f"the affine does not map voxels to the world: {affine.tolist()}")
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
@@ -118,8 +118,8 @@ def from_canonical(array: Array, original: Geometry) -> Array:
 def resample(array: Array, geometry: Geometry, spacing: Sequence[float], mode: Mode) -> tuple[Array, Geometry]:
     r"""Resample to another voxel size, the centre of the volume staying where it is.
 
-    The new grid has $\max(1, \mathrm{round}(n s / s'))$ voxels along an axis of $n$ voxels of size $s$, each exactly $s'$ large. Points outside the
-    old voxel centres take the nearest border voxel. Linear interpolation does not smooth before it shrinks.
+    The new grid has $\max(1, \mathrm{round}(n s / s'))$ voxels along an axis of $n$ voxels of size $s$, each exactly $s'$ large.
+    Points outside the old voxel centres take the nearest border voxel. Linear interpolation does not smooth before it shrinks.
 
     Shape:
         array: (C, *spatial) -> (C, *new spatial)
@@ -166,7 +166,7 @@ def resample_to(array: Array, geometry_from: Geometry, geometry_to: Geometry, mo
             tensor = _resample_axis(tensor, axis + 1, np.arange(size) * scale + start, mode)
     else:
         tensor = _resample_turned(tensor, matrix, offset, geometry_to.shape, mode)
-    return cast(Array, tensor.numpy() if isinstance(array, np.ndarray) else tensor)
+    return tensor.numpy() if isinstance(array, np.ndarray) else tensor
 
 
 def _resample_axis(tensor: torch.Tensor, axis: int, positions: np.ndarray, mode: Mode) -> torch.Tensor:
@@ -205,12 +205,17 @@ def _resample_turned(tensor: torch.Tensor, matrix: np.ndarray, offset: np.ndarra
 
 def _reorient(array: Array, orientation: np.ndarray) -> Array:
     """Apply a nibabel orientation (input axis -> output axis, flip) to the spatial axes, as a contiguous array."""
-    target = orientation[:, 0].astype(int)
+    target: list[int] = orientation[:, 0].astype(int).tolist()
     flipped = [axis + 1 for axis in range(3) if orientation[axis, 1] < 0]
     order = [0, *(int(axis) + 1 for axis in np.argsort(target))]
     if isinstance(array, np.ndarray):
-        return np.ascontiguousarray(np.flip(array, flipped).transpose(order))
+        return np.ascontiguousarray(np.flip(array, tuple(flipped)).transpose(order))
     return torch.flip(array, flipped).permute(order).contiguous()
+
+
+def _spans_space(axes: np.ndarray) -> bool:
+    sizes = np.linalg.norm(axes, axis=0)
+    return bool((sizes > 0).all() and abs(np.linalg.det(axes / sizes)) > 1e-6)
 
 
 def _numbers(values: Sequence[float] | np.ndarray) -> str:

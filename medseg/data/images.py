@@ -1,7 +1,7 @@
 """Reading and writing of image files: NIfTI, MetaImage, NRRD, PNG, JPEG, TIFF, BMP.
 
-Every reader returns channels first and a `Geometry` in RAS+ millimetres. 2-D arrays are (rows, columns), whatever the format. A file that cannot be
-used raises `DataError` with its name, what is wrong and what to do.
+Every reader returns channels first and a `Geometry` in RAS+ millimetres. 2-D arrays are (rows, columns), whatever the format. A file that
+cannot be used raises `FileError` with its name, what is wrong and what to do.
 """
 
 from __future__ import annotations
@@ -26,6 +26,17 @@ ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 IMAGE_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + RASTER_SUFFIXES
 LOSSY_SUFFIXES = (".jpg", ".jpeg")
+
+
+class FileError(DataError):
+    """A `DataError` about one file, in parts: which file, what is wrong with it, what to do."""
+
+    def __init__(self, file: Path, problem: str, remedy: str) -> None:
+        super().__init__(f"{file}: {problem}; {remedy}")
+        self.file = file
+        self.problem = problem
+        self.remedy = remedy
+
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _INTEGER_WITHIN = 1e-4
@@ -52,14 +63,14 @@ def list_images(folder: Path) -> list[Path]:
 def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
     """Read an image.
 
-    The fourth axis of a NIfTI file, the components of a vector image and the colours of a picture become channels. An alpha channel is dropped, a
-    palette is looked up.
+    The fourth axis of a NIfTI file, the components of a vector image and the colours of a picture become channels. An alpha channel is
+    dropped, a palette is looked up.
 
     Returns:
         float32 (C, *spatial) and its geometry.
 
     Raises:
-        DataError: When the file is missing, unreadable or no image.
+        FileError: When the file is missing, unreadable or no image.
     """
     with _reading(path) as suffix:
         if suffix in NIFTI_SUFFIXES:
@@ -81,7 +92,7 @@ def read_label(path: Path) -> tuple[np.ndarray, Geometry]:
         Integer (*spatial), the values as they stand on disk, and the geometry.
 
     Raises:
-        DataError: When the file is missing or unreadable, has several channels, or holds values that are not integers.
+        FileError: When the file is missing or unreadable, has several channels, or holds values that are not integers.
     """
     with _reading(path) as suffix:
         if suffix in NIFTI_SUFFIXES:
@@ -98,7 +109,7 @@ def read_label(path: Path) -> tuple[np.ndarray, Geometry]:
             if (array == array[:1]).all():
                 array = array[:1]  # a grey mask that was saved in colour
         if array.shape[0] != 1:
-            raise DataError(f"{path}: the label map has {array.shape[0]} channels; store one integer per voxel, the class's value")
+            raise FileError(path, f"the label map has {array.shape[0]} channels", "store one integer per voxel, the class's value")
         return _as_integers(array[0], path), geometry
 
 
@@ -106,7 +117,7 @@ def read_geometry(path: Path) -> Geometry:
     """Read the geometry alone, from the header.
 
     Raises:
-        DataError: When the file is missing or its header unreadable.
+        FileError: When the file is missing or its header unreadable.
     """
     with _reading(path) as suffix:
         if suffix in NIFTI_SUFFIXES:
@@ -121,7 +132,7 @@ def count_channels(path: Path) -> int:
     """Number of channels that `read_image` will return, from the header.
 
     Raises:
-        DataError: When the file is missing or its header unreadable.
+        FileError: When the file is missing or its header unreadable.
     """
     with _reading(path) as suffix:
         if suffix in NIFTI_SUFFIXES:
@@ -145,17 +156,17 @@ def write_label(path: Path, array: np.ndarray, geometry: Geometry) -> None:
         geometry: Grid of the array. Pictures cannot store it.
 
     Raises:
-        DataError: For a lossy format, a value that the format cannot hold, or a disk that refuses.
+        FileError: For a lossy format, a value that the format cannot hold, or a disk that refuses.
         ValueError: When array and geometry do not fit.
     """
     if array.shape != geometry.shape:
         raise ValueError(f"label map {array.shape} does not fit its grid {geometry.shape}")
     suffix = suffix_of(path)
     if not suffix or suffix in LOSSY_SUFFIXES:
-        raise DataError(f"{path}: label maps cannot be stored in this format; use .nii.gz, .mha, .nrrd, .png or .tif")
+        raise FileError(path, "label maps cannot be stored in this format", "use .nii.gz, .mha, .nrrd, .png or .tif")
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
     if low < 0 or (suffix in RASTER_SUFFIXES and high > (255 if suffix == ".bmp" else 65535)):
-        raise DataError(f"{path}: the format cannot hold the label values {low} to {high}; use .nii.gz")
+        raise FileError(path, f"the format cannot hold the label values {low} to {high}", "use .nii.gz")
     array = array.astype(np.min_scalar_type(high))
     path.parent.mkdir(parents=True, exist_ok=True)
     # The file is written under its own name (a .mhd names its .raw), in a folder beside its place, and then moved.
@@ -192,22 +203,22 @@ def _write(path: Path, array: np.ndarray, geometry: Geometry) -> None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[str]:
-    """Give the path's suffix, and turn whatever a library raises into one `DataError`."""
+    """Give the path's suffix, and turn whatever a library raises into one `FileError`."""
     suffix = suffix_of(path)
     if not suffix:
-        raise DataError(f"{path}: not an image format that medseg reads; it reads {', '.join(IMAGE_SUFFIXES)}")
+        raise FileError(path, "not an image format that medseg reads", f"convert it to one of {', '.join(IMAGE_SUFFIXES)}")
     if not path.is_file():
-        raise DataError(f"{path}: the file does not exist; put it there, or correct the path in the data set's file list")
+        raise FileError(path, "the file does not exist", "put it there, or remove the case from the data set")
     try:
         yield suffix
-    except DataError:
+    except FileError:
         raise
     except Exception as error:  # each library has its own zoo: OSError, EOFError, zlib.error, SyntaxError, RuntimeError, ...
         if path.stat().st_size == 0:
             reason = "the file is empty"
         else:
             reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        raise DataError(f"{path}: cannot be read ({reason}); the file is damaged or truncated: copy or download it again") from error
+        raise FileError(path, f"cannot be read ({reason})", "the file is damaged or truncated: copy or download it again") from error
 
 
 def _channels_first(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -269,7 +280,7 @@ def _open_picture(path: Path) -> Image.Image:
     pages = getattr(picture, "n_frames", 1)
     if pages > 1:
         picture.close()
-        raise DataError(f"{path}: has {pages} pages; store volumes as .nii.gz, .mha or .nrrd, and slices as one file each")
+        raise FileError(path, f"has {pages} pages", "store volumes as .nii.gz, .mha or .nrrd, and slices as one file each")
     return picture
 
 
@@ -294,12 +305,14 @@ def _as_integers(array: np.ndarray, path: Path) -> np.ndarray:
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     if not np.isfinite(array).all():
-        raise DataError(f"{path}: the label map holds NaN or infinite values; store integer labels")
+        raise FileError(path, "the label map holds NaN or infinite values", "store integer labels")
     rounded = np.rint(array)
     wrong = np.abs(array - rounded) > _INTEGER_WITHIN
     if wrong.any():
         examples = ", ".join(f"{value:.4g}" for value in np.unique(array[wrong])[:3])
-        raise DataError(
-            f"{path}: the label map holds values that are not integers (such as {examples}); store integers, resample with nearest neighbour"
+        raise FileError(
+            path,
+            f"the label map holds values that are not integers (such as {examples})",
+            "store integers; resample with nearest neighbour",
         )
     return rounded.astype(np.int32)

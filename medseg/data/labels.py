@@ -20,13 +20,13 @@ Activation = Literal["softmax", "sigmoid"]
 class LabelSchema:
     """The classes of a data set and the label values that stand for them on disk.
 
-    Inside medseg a label map holds *ids*: 0 for background, then 1, 2, ... for the sorted label values of the classes, and `IGNORE` (255) for
-    ignored voxels, always uint8. A class may own several values, and a value may belong to several classes (overlapping regions).
+    Inside medseg a label map holds *ids*: 0 for background, then 1, 2, ... for the sorted label values of the classes, and `IGNORE` (255)
+    for ignored voxels, always uint8. A class may own several values, and a value may belong to several classes (overlapping regions).
 
     Args:
         classes: Names of the foreground classes, in channel order.
         members: The label values of each class.
-        paint: The label value that is written for each class, painted in order, later classes over earlier ones. Empty: the first member of each.
+        paint: The label value that is written for each class, painted in order, later classes over earlier ones. Empty: each one's first.
         ignore_value: Label value of ignored voxels.
         background: Label values that are background; the first one is written.
         threshold: For grey masks of one class: values above it are the class, the others background.
@@ -163,13 +163,12 @@ class LabelSchema:
                     table[value - low] = internal
             ids = table[disk_array.astype(np.int64) - low]
         else:
-            found, inverse = np.unique(disk_array, return_inverse=True)
-            ids = np.array([self._ids.get(int(value), -1) for value in found], dtype=np.int16)[inverse].reshape(disk_array.shape)
+            present, inverse = np.unique(disk_array, return_inverse=True)
+            ids = np.array([self._ids.get(int(value), -1) for value in present], dtype=np.int16)[inverse].reshape(disk_array.shape)
         unknown = ids < 0
         if unknown.any():
-            raise ValueError(
-                f"label values {_listed(np.unique(disk_array[unknown]).tolist())} are not among the data set's values {_listed(sorted(self._ids))}"
-            )
+            found = _listed(np.unique(disk_array[unknown]).tolist())
+            raise ValueError(f"label values {found} are not among the data set's values {_listed(sorted(self._ids))}")
         return ids.astype(np.uint8)
 
     def decode(self, ids: np.ndarray) -> np.ndarray:
@@ -220,8 +219,8 @@ class LabelSchema:
     def ids_from_probabilities(self, prob: torch.Tensor, activation: Activation) -> torch.Tensor:
         """The predicted label map of one case, as ids (uint8).
 
-        Softmax takes the most probable class. Sigmoid takes, of exclusive classes, the most probable one above 0.5, and paints overlapping ones
-        above 0.5 in the schema's order.
+        Softmax takes the most probable class. Sigmoid takes, of exclusive classes, the most probable one above 0.5, and paints overlapping
+        ones above 0.5 in the schema's order.
 
         Shape:
             softmax (K + 1, *spatial), sigmoid (K, *spatial) -> (*spatial)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from medseg.data.labels import IGNORE, LabelSchema
 
-MAX_VOXELS_PER_GROUP = 10_000  # a liver has millions of voxels; an even subset of them centres patches just as well
+MAX_VOXELS_PER_GROUP = 10_000  # a liver has millions of voxels; some of them centre patches just as well
 
 
 def foreground_flags(count: int, fraction: float, batch_size: int, rng: np.random.Generator) -> np.ndarray:
     r"""Says which of an epoch's `count` patches are centred on foreground.
 
-    Patch $n$ is one where $\lfloor (n+1) f \rfloor > \lfloor n f \rfloor$, so that the epoch holds exactly $\lfloor N f \rfloor$ of them and
-    every batch $\lfloor B f \rfloor$ or $\lceil B f \rceil$, also where the batch size is 1. The order is shuffled within each batch only:
-    it keeps both counts and spreads the foreground evenly over the ranks that share a batch.
+    Patch $n$ is one where $\lfloor (n+1) f \rfloor > \lfloor n f \rfloor$, so that the epoch holds exactly $\lfloor N f \rfloor$ of
+    them and every batch $\lfloor B f \rfloor$ or $\lceil B f \rceil$, also where the batch size is 1. The order is shuffled within each
+    batch only: that keeps both counts and spreads the foreground over the ranks that share a batch.
 
     Returns:
         Booleans of shape (count,).
@@ -31,6 +31,13 @@ def foreground_flags(count: int, fraction: float, batch_size: int, rng: np.rando
     for start in range(0, count, batch_size):
         rng.shuffle(flags[start : start + batch_size])
     return flags
+
+
+def foreground_of(label: np.ndarray, schema: LabelSchema) -> np.ndarray:
+    """Says which voxels of a map of internal ids belong to any class; ignored ones do not."""
+    table = np.zeros(IGNORE + 1, dtype=np.bool_)
+    table[: len(schema.values)] = schema.membership.any(axis=0)
+    return table[label]
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ class LesionSampler(CentreSampler):
 
     def groups(self, label: np.ndarray, schema: LabelSchema) -> VoxelGroups:
         """Finds the lesions, over all classes together."""
-        components, count = ndimage.label(_is_foreground(schema)[label], structure=np.ones((3,) * label.ndim))
+        components, count = ndimage.label(foreground_of(label, schema), structure=np.ones((3,) * label.ndim))
         flat = np.flatnonzero(components)
         return VoxelGroups.of(label.shape, _split(flat, components.ravel()[flat], np.arange(1, count + 1)))
 
@@ -123,9 +130,8 @@ class ClassSampler(CentreSampler):
 
     def groups(self, label: np.ndarray, schema: LabelSchema) -> VoxelGroups:
         """Finds the voxels of each class; a voxel of overlapping classes counts for each of them."""
-        flat = np.flatnonzero(_is_foreground(schema)[label])
-        num_ids = schema.membership.shape[1]
-        by_id = _split(flat, label.ravel()[flat], np.arange(num_ids))
+        flat = np.flatnonzero(foreground_of(label, schema))
+        by_id = _split(flat, label.ravel()[flat], np.arange(len(schema.values)))
         return VoxelGroups.of(label.shape, (np.concatenate([by_id[i] for i in np.flatnonzero(row)]) for row in schema.membership))
 
 
@@ -151,21 +157,15 @@ def crop(array: np.ndarray, start: tuple[int, ...], patch: tuple[int, ...], fill
     """
     spatial = array.shape[-len(patch) :]
     inside = [(max(a, 0), min(a + p, s)) for a, p, s in zip(start, patch, spatial, strict=True)]
-    part = array[(..., *(slice(low, high) for low, high in inside))]
+    source: tuple[Any, ...] = (..., *(slice(low, high) for low, high in inside))
+    part = array[source]
     if part.shape[-len(patch) :] == tuple(patch):
         return part.copy()
     out = np.empty((*array.shape[: -len(patch)], *patch), dtype=array.dtype)
     out[...] = fill
-    out[(..., *(slice(low - a, high - a) for (low, high), a in zip(inside, start, strict=True)))] = part
+    target: tuple[Any, ...] = (..., *(slice(low - a, high - a) for (low, high), a in zip(inside, start, strict=True)))
+    out[target] = part
     return out
-
-
-def _is_foreground(schema: LabelSchema) -> np.ndarray:
-    """Table (256,): whether an id belongs to any class."""
-    table = np.zeros(256, dtype=bool)
-    table[: schema.membership.shape[1]] = schema.membership.any(axis=0)
-    table[IGNORE] = False
-    return table
 
 
 def _split(flat: np.ndarray, keys: np.ndarray, wanted: np.ndarray) -> list[np.ndarray]:
@@ -176,5 +176,8 @@ def _split(flat: np.ndarray, keys: np.ndarray, wanted: np.ndarray) -> list[np.nd
 
 
 def _thinned(voxels: np.ndarray) -> np.ndarray:
-    """Keeps every k-th voxel, so that at most `MAX_VOXELS_PER_GROUP` are left."""
-    return voxels[:: math.ceil(len(voxels) / MAX_VOXELS_PER_GROUP)]
+    """Keeps a random `MAX_VOXELS_PER_GROUP` voxels, the same ones each time."""
+    if len(voxels) <= MAX_VOXELS_PER_GROUP:
+        return voxels
+    # Not every k-th one: where k divides the width of the image, all of them would lie in one column.
+    return np.random.default_rng(0).choice(voxels, MAX_VOXELS_PER_GROUP, replace=False)

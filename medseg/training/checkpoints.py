@@ -29,6 +29,11 @@ class Checkpoints(Callback):
         """Restore what `state_dict` gave."""
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the initial weights (a fine-tune's came from elsewhere), so that a run can be resumed from its first second on."""
+        if trainer.current_epoch == 0 and trainer.global_step == 0:
+            trainer.save_checkpoint(self.last, weights_only=False)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save. Lightning validates within the epoch, so the epoch's scores are here."""
         score = trainer.callback_metrics.get(self.monitor)
@@ -37,5 +42,5 @@ class Checkpoints(Callback):
         # Without any score yet, the latest weights are the best guess: a run always has a best.ckpt.
         if validated and (value > self.best_score or self.best_score == -math.inf):
             self.best_score, self.best_epoch = value, trainer.current_epoch
-            trainer.save_checkpoint(self.best)
-        trainer.save_checkpoint(self.last)
+            trainer.save_checkpoint(self.best, weights_only=False)
+        trainer.save_checkpoint(self.last, weights_only=False)

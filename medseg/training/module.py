@@ -14,12 +14,12 @@ from medseg.config import to_dict
 from medseg.config.schema import Config
 from medseg.data.case import DataSet
 from medseg.data.preparation import PreparedCase, Preparer
+from medseg.inference.precision import autocast_dtype
 from medseg.inference.predictor import Predictor
 from medseg.losses import build_loss
 from medseg.metrics import CaseMetrics
 from medseg.networks import build_network
 from medseg.training import OPTIMIZERS, SCHEDULES
-from medseg.training.precision import autocast_dtype
 
 
 class SegmentationTask(LightningModule):
@@ -54,7 +54,6 @@ class SegmentationTask(LightningModule):
             overlap=self.config.inference.overlap,
             blending=self.config.inference.blending,
             batch_size=self.config.inference.batch_size,
-            device=self.device,
             precision=autocast_dtype(self.trainer.precision),
         )
 
@@ -63,10 +62,6 @@ class SegmentationTask(LightningModule):
         if not self.config.trainer.channels_last:
             return torch.contiguous_format
         return torch.channels_last_3d if self.spatial_dims == 3 else torch.channels_last
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave whole cases on the host: the sliding window moves what it needs."""
-        return batch if isinstance(batch, PreparedCase) else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_train_epoch_start(self) -> None:
         """Make the epoch a function of the seed and its number alone, so that a resumed run repeats an unbroken one."""
@@ -88,7 +83,9 @@ class SegmentationTask(LightningModule):
 
     def validation_step(self, prepared: PreparedCase, batch_idx: int) -> None:
         """Predict a whole case and keep its counts."""
-        self.case_metrics.update(prepared.case.id, self.predictor.predict(prepared), prepared.reference, prepared.original.spacing)
+        case, spacing = prepared.case, prepared.original.spacing
+        assert prepared.reference is not None, "validation cases have labels"
+        self.case_metrics.update(case.id, self.predictor.predict(prepared), prepared.reference, spacing, case.group)
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over cases, by the rules of `medseg.metrics`."""

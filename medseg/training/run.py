@@ -16,18 +16,23 @@ from lightning.pytorch.utilities import rank_zero_only
 from medseg.config import load_config, to_yaml
 from medseg.config.schema import Config
 from medseg.data import DATA_MODULES
-from medseg.data.modules import SegmentationDataModule
+from medseg.data.modules import SegmentationDataModule, Stage
 from medseg.errors import RunError
+from medseg.inference.load import load_checkpoint
+from medseg.inference.precision import resolve_accelerator, resolve_precision
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.epoch_table import EpochTable
 from medseg.training.finetune import carry_weights
 from medseg.training.module import SegmentationTask
-from medseg.training.precision import resolve_accelerator, resolve_precision
+from medseg.training.progress import EpochBar, quieten
 from medseg.training.run_folder import RunFolder
 from medseg.training.scoring import score_run
 
 RUN_DIR_VARIABLE = "MEDSEG_RUN_DIR"
 """Tells the processes that DDP starts which folder the first one made."""
+
+
+STAGES: tuple[tuple[Stage, str], ...] = (("train", "train"), ("val", "validate"), ("test", "test"))
 
 
 class Interrupted(RunError):
@@ -83,19 +88,37 @@ def fit(config: Config, data: SegmentationDataModule, task: SegmentationTask, ru
     trainer = make_trainer(config, run, table)
     checkpoint = run.last if run.last.is_file() else None
     if checkpoint is not None:
-        table.restore(before_epoch=torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"] + 1)
+        table.restore(before_epoch=finished_epochs(checkpoint))
+    describe(config, data, task, trainer, run)
     try:
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         done = f"epoch {trainer.current_epoch} of {config.trainer.max_epochs}"
         raise Interrupted(f"interrupted in {done}; go on with: medseg resume {run.path}") from None
     if trainer.is_global_zero:
-        score_run(config, data, run)
+        score_run(data, run, config.trainer.precision, config.trainer.accelerator)
     return run
+
+
+@rank_zero_only
+def describe(config: Config, data: SegmentationDataModule, task: SegmentationTask, trainer: Trainer, run: RunFolder) -> None:
+    """Print what is about to run, in three lines."""
+    counts = ", ".join(f"{len(data.case_ids(stage))} to {verb}" for stage, verb in STAGES if data.case_ids(stage))
+    parameters = sum(p.numel() for p in task.network.parameters())
+    print(f"data: {data.dataset.name}: {counts}; classes {', '.join(data.dataset.labels.classes)}")
+    print(f"network: {config.network.name}, {parameters / 1e6:.1f} M parameters, {trainer.precision} on {trainer.strategy.root_device.type}")
+    print(f"run: {run.path}")
+
+
+def finished_epochs(checkpoint: Path) -> int:
+    """Number of epochs that a checkpoint has behind it."""
+    progress = load_checkpoint(checkpoint)["loops"]["fit_loop"]["epoch_progress"]
+    return int(progress["current"]["processed"])
 
 
 def make_trainer(config: Config, run: RunFolder, table: EpochTable) -> Trainer:
     """Configure Lightning from the `trainer:` section."""
+    quieten()
     options = config.trainer
     device_type = resolve_accelerator(options.accelerator)
     distributed = options.devices * options.nodes > 1
@@ -113,10 +136,11 @@ def make_trainer(config: Config, run: RunFolder, table: EpochTable) -> Trainer:
         accumulate_grad_batches=options.accumulate,
         check_val_every_n_epoch=config.validation.every_epochs,
         logger=[table, TensorBoardLogger(run.path, name="", version="tensorboard")],
-        callbacks=[Checkpoints(run.last, run.best, f"val/{config.validation.monitor}")],
+        callbacks=[EpochBar(), Checkpoints(run.last, run.best, f"val/{config.validation.monitor}")],
         enable_checkpointing=False,  # Checkpoints does it
         use_distributed_sampler=False,  # the data modules shard by themselves, without counting a case twice
         num_sanity_val_steps=0,
+        enable_model_summary=False,
         log_every_n_steps=1,
         default_root_dir=run.path,
     )

@@ -19,7 +19,9 @@ import os
 import platform
 import secrets
 import shlex
+import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,19 +39,26 @@ class RunFolder:
 
     @classmethod
     def create(cls, runs_dir: Path, name: str, config_yaml: str, path: Path | None = None) -> RunFolder:
-        """Make a new folder (`path` if given), exclusively: a second run never writes into the first's."""
+        """Make a new folder (`path` if given), exclusively and with its config: a second run never writes into the first's."""
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = path or runs_dir / name / f"{stamp}-{secrets.token_hex(2)}"
+        taken = RunError(f"{folder}: exists already; resume it with `medseg resume {folder}` or remove it")
+        if folder.exists():
+            raise taken
         try:
-            folder.mkdir(parents=True, exist_ok=False)
-        except FileExistsError:
-            raise RunError(f"{folder}: exists already; resume it with `medseg resume {folder}` or remove it") from None
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            started = cls(Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)))
         except OSError as error:
             raise RunError(f"{folder}: cannot be created ({error.strerror}); set runs_dir to a folder you can write to") from None
-        run = cls(folder)
-        write_text(run.environment, environment_text())
-        write_text(run.config, config_yaml)
-        return run
+        write_text(started.environment, environment_text())
+        write_text(started.config, config_yaml)
+        started.path.chmod(0o777 & ~_umask())
+        try:
+            os.rename(started.path, folder)  # fails on a folder that another process filled meanwhile
+        except OSError:
+            shutil.rmtree(started.path)
+            raise taken from None
+        return cls(folder)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -117,6 +126,12 @@ def environment_text() -> str:
     lines = [f"command: {shlex.join(sys.argv)}", f"folder: {os.getcwd()}", f"python: {platform.python_version()}", f"system: {platform.platform()}"]
     lines += [f"cores: {os.cpu_count()}", *(f"{name}: {_version(name)}" for name in PACKAGES)]
     return "\n".join(lines) + "\n"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _version(package: str) -> str:

@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-from medseg.config.schema import Config
-from medseg.data.images import write_label
-from medseg.data.modules import SegmentationDataModule
+from typing import Any
+
+from rich.progress import track
+
+from medseg.data.images import LOSSY_SUFFIXES, write_label
+from medseg.data.modules import SegmentationDataModule, Stage
 from medseg.evaluation import write_scores
 from medseg.inference.load import load_predictor
-from medseg.metrics import Row, score_case
+from medseg.metrics import LesionRow, Row, count_case, rows_of
 from medseg.training.run_folder import RunFolder
 
 
-def score_run(config: Config, data: SegmentationDataModule, run: RunFolder) -> None:
-    """Predict and score the test cases, or the validation cases where there are none; write predictions and evaluation."""
+def scored_stage(data: SegmentationDataModule) -> Stage:
+    """The cases that close a run: the test cases, or the validation cases where there are none."""
+    return "test" if data.case_ids("test") else "val"
+
+
+def score_run(data: SegmentationDataModule, run: RunFolder, precision: str, device: str) -> dict[str, Any]:
+    """Predict and score; write `predictions/`, then `evaluation/`, whose summary.json says that the run is finished.
+
+    Args:
+        data: The run's data module.
+        run: The run.
+        precision: The config's `trainer.precision`.
+        device: The config's `trainer.accelerator`.
+
+    Returns:
+        The summary.
+    """
+    predictor = load_predictor(run.path, device, precision=precision)
+    stage, labels = scored_stage(data), data.dataset.labels
+    suffix = ".png" if data.dataset.suffix in LOSSY_SUFFIXES else data.dataset.suffix
+    rows: list[Row] = []
+    lesions: list[LesionRow] = []
+    for case in track(data.cases(stage), description=f"scoring {stage} cases"):
+        prepared = predictor.preparer.prepare(case, labels)
+        ids = predictor.predict(prepared)
+        write_label(run.predictions / f"{case.id}{suffix}", labels.decode(ids), prepared.original)
+        assert prepared.reference is not None, "scored cases have labels"
+        counts, found = count_case(
+            case.id, case.group, ids, prepared.reference, labels.classes, labels.membership, prepared.original.spacing
+        )
+        rows += rows_of(counts, labels.classes)
+        lesions += found
+    return write_scores(run.evaluation, rows, lesions, split=stage, checkpoint="checkpoints/best.ckpt")

@@ -26,10 +26,10 @@ Formulas, and where `smooth` (s) stands
 ---------------------------------------
 With w the weight map (1 without one), q = 1 - p, TP = sum w p y, FP = sum w p (1-y), FN = sum w q y, V = sum w y:
 
-    bce               sum w [pos_weight y (-log p) + (1-y) (-log q)] / sum w               over voxels and channels
-    cross_entropy     sum w a_t (-log p_t) / sum w a_t                                     a = class_weights
-    focal softmax     sum w a_t (1-p_t)^gamma (-log p_t) / sum w                           a = alpha, a vector (C,)
-    focal sigmoid     sum w a_t (1-p_t)^gamma (-log p_t) / sum w                           a_t = alpha where y=1, 1-alpha where y=0 (scalar, (C,))
+    bce               sum w [pos_weight y (-log p) + (1-y) (-log q)] / sum w        over voxels and channels
+    cross_entropy     sum w a_t (-log p_t) / sum w a_t                              a = class_weights
+    focal softmax     sum w a_t (1-p_t)^gamma (-log p_t) / sum w                    a = alpha, a vector (C,)
+    focal sigmoid     sum w a_t (1-p_t)^gamma (-log p_t) / sum w                    alpha where y=1, 1-alpha where y=0 (scalar, (C,))
     dice              mean_c 1 - (2TP + s) / (2TP + FP + FN + s)
     tversky           mean_c 1 - (TP + s) / (TP + fp_weight FP + fn_weight FN + s)         = dice with 2s at .5/.5
     focal_tversky     mean_c (tversky loss of class c)^exponent                            the power per class, before the mean
@@ -51,7 +51,8 @@ Options
                         the one_vs_rest CE of combo). Without effect under sigmoid and for bce, cross_entropy and focal.
                         The paper of exp_log and that of generalized_dice include the background.
     reduce_over         "batch": every sum above runs over the whole batch; "sample": the whole formula for each sample, then the mean over
-                        samples. Holds for the voxel terms too (they differ only with ignored voxels or a weight map).
+                        samples. Holds for the voxel terms too (equal to batch unless voxels are ignored or weighted, or a_t is a
+                        class weight of cross_entropy or comes from the group's own frequencies, as in exp_log).
                         `ce_reduce_over` of the compound terms sets it for their CE part alone; None = as reduce_over.
     ignore_index        voxels (sigmoid: elements) with this target are removed from the arrays before anything is computed.
     nothing left        a group without voxels, or with weights that are all zero, has loss 0 and counts in the mean over samples;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ from tests.losses import reference as ref
 P = np.array([0.9, 0.4, 0.2, 0.1])
 Y = np.array([1, 1, 0, 0])
 Z = np.log(P / (1 - P))
-SIGMOID = {"logits": Z.reshape(1, 1, 4), "target": Y.reshape(1, 1, 4), "activation": "sigmoid"}
+SIGMOID: dict[str, Any] = {"logits": Z.reshape(1, 1, 4), "target": Y.reshape(1, 1, 4), "activation": "sigmoid"}
 # The same problem with two exclusive classes.
-SOFTMAX = {"logits": np.stack([np.zeros(4), Z])[None], "target": Y.reshape(1, 4), "activation": "softmax"}
+SOFTMAX: dict[str, Any] = {"logits": np.stack([np.zeros(4), Z])[None], "target": Y.reshape(1, 4), "activation": "softmax"}
 
 SMOOTHLESS: dict[str, dict[str, Any]] = {
     "dice": {"smooth": 0},
@@ -105,7 +105,7 @@ class TestSeveralClassesByHand:
 
     TARGET = np.array([[0, 0, 0, 1]])
     LOGITS = np.log(np.where(np.arange(3)[:, None] == TARGET, 0.5, 0.25))[None]
-    PROBLEM = {"logits": LOGITS, "target": TARGET, "activation": "softmax"}  # noqa: RUF012
+    PROBLEM: ClassVar[dict[str, Any]] = {"logits": LOGITS, "target": TARGET, "activation": "softmax"}
     # (TP, FP, FN): class 0 (1.5, .25, 1.5), class 1 (.5, .75, .5), class 2 (0, 1, 0)
 
     def test_dice_is_the_mean_over_the_foreground(self) -> None:
@@ -119,7 +119,7 @@ class TestSeveralClassesByHand:
         assert ref.focal_tversky(**self.PROBLEM, smooth=0) == pytest.approx((first + 1) / 2)
 
     @pytest.mark.parametrize(("weighting", "weights"), [("square", (1 / 9, 1, 1)), ("simple", (1 / 3, 1, 1)), ("uniform", (1, 1, 1))])
-    def test_generalized_dice_gives_an_absent_class_the_largest_weight(self, weighting: str, weights: tuple[float, ...]) -> None:
+    def test_generalized_dice_gives_an_absent_class_the_largest_weight(self, weighting: Any, weights: tuple[float, ...]) -> None:
         a, b, c = weights
         expected = 1 - 2 * (1.5 * a + 0.5 * b) / (4.75 * a + 2.25 * b + 1 * c)
         assert ref.generalized_dice(**self.PROBLEM, include_background=True, weighting=weighting, smooth=0) == pytest.approx(expected)
@@ -131,6 +131,12 @@ class TestSeveralClassesByHand:
     def test_exp_log_takes_the_power_before_the_mean(self) -> None:
         scores = [(1 + 1) / (2.25 + 1), (0 + 1) / (1 + 1)]
         assert ref.exp_log(**self.PROBLEM, ce_weight=0) == pytest.approx(0.8 * sum((-math.log(d)) ** 0.3 for d in scores) / 2)
+
+    def test_exp_log_has_an_exponent_for_each_part(self) -> None:
+        dice_part = sum((-math.log(d)) ** 2 for d in (2 / 3.25, 1 / 2)) / 2
+        ce_part = math.log(2) ** 0.5
+        value = ref.exp_log(**self.PROBLEM, dice_exponent=2, ce_exponent=0.5, class_weights=[1, 1, 1])
+        assert value == pytest.approx(0.8 * dice_part + 0.2 * ce_part)
 
     def test_combo_one_vs_rest_counts_every_foreground_class(self) -> None:
         log_half, log_rest = -math.log(0.5), -math.log(0.75)
@@ -199,6 +205,17 @@ class TestIdentities:
         soft = problem("softmax", classes=2)
         binary = {"logits": soft["logits"][:, 1:] - soft["logits"][:, :1], "target": soft["target"][:, None], "activation": "sigmoid"}
         assert ref.TERMS[name](**soft) == pytest.approx(ref.TERMS[name](**binary))
+
+
+@pytest.mark.parametrize(("name", "without_dice"), [("combo", {"ce_share": 1}), ("exp_log", {"dice_weight": 0})])
+def test_the_cross_entropy_of_a_compound_can_be_reduced_on_its_own(name: str, without_dice: dict[str, Any]) -> None:
+    data = problem("softmax")
+    data["target"][0, :3] = 255
+    term = ref.TERMS[name]
+    per_sample = term(**data, ignore_index=255, reduce_over="sample", **without_dice)
+    pooled = term(**data, ignore_index=255, reduce_over="sample", ce_reduce_over="batch", **without_dice)
+    assert pooled == pytest.approx(term(**data, ignore_index=255, reduce_over="batch", **without_dice))
+    assert pooled != pytest.approx(per_sample)
 
 
 @each_term

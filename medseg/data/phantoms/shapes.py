@@ -10,7 +10,7 @@ from scipy import ndimage
 
 def smooth_field(rng: np.random.Generator, shape: Sequence[int], scale: float | Sequence[float]) -> np.ndarray:
     """Give Gaussian noise, smoothed with standard deviation `scale` (voxels; one or one an axis), of mean 0 and deviation 1."""
-    # A white field smoothed at `scale` holds nothing finer, so wide fields are drawn on a coarse grid and enlarged: it is many times faster.
+    # A field smoothed at `scale` holds nothing finer, so wide ones are drawn on a coarse grid and enlarged: many times faster.
     scales = np.broadcast_to(np.asarray(scale, dtype=float), (len(shape),))
     coarse = [max(4, int(np.ceil(2 * n / max(s, 2.0)))) if s > 2 else n for n, s in zip(shape, scales, strict=True)]
     sigma = [s * c / n for s, c, n in zip(scales, coarse, shape, strict=True)]
@@ -47,7 +47,7 @@ def blob(rng: np.random.Generator, voxels: int, spacing: Sequence[float]) -> np.
     matrix = rotation(rng, dims) * stretch
     distance = np.sqrt((np.tensordot(matrix.T, offsets, axes=1) ** 2).sum(axis=0))
     distance *= np.exp(0.25 * smooth_field(rng, distance.shape, max(0.8, 0.5 * radius)))
-    edge = np.partition(distance.ravel(), voxels)[voxels - 1 : voxels + 1].mean()
+    edge = np.partition(distance.ravel(), [voxels - 1, voxels])[voxels - 1 : voxels + 1].mean()
     return np.clip(0.5 + (edge - distance) / 1.2, 0, 1)
 
 

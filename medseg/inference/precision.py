@@ -1,8 +1,10 @@
-"""Which number format the hardware computes fastest in."""
+"""Which device and which number format the hardware computes fastest with."""
 
 from __future__ import annotations
 
 import torch
+
+from medseg.errors import RunError
 
 
 def hardware_has_bf16(device_type: str) -> bool:
@@ -15,12 +17,27 @@ def hardware_has_bf16(device_type: str) -> bool:
 
 
 def resolve_accelerator(accelerator: str) -> str:
-    """Name the torch device type that a config's `trainer.accelerator` means on this machine."""
+    """Name the torch device type that `auto`, `cpu`, `gpu` or `mps` means on this machine."""
     if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()):
         return "cuda"
     if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
         return "mps"
     return "cpu"
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `gpu`, `mps` or a torch device such as `cuda:1` into a device that is there.
+
+    Raises:
+        RunError: For another name, or a device that this machine does not have.
+    """
+    try:
+        device = torch.device(resolve_accelerator(name) if name in ("auto", "gpu") else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RunError(f"device '{name}' cannot be used ({reason}); choose auto, cpu, gpu, mps or cuda:<number>") from error
+    return device
 
 
 def resolve_precision(precision: str, device_type: str) -> str:

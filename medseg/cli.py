@@ -1,0 +1,181 @@
+"""The command line: one verb a command, no logic of its own; heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import medseg
+from medseg.errors import MedsegError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong config or command line, 130 interrupted."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except MedsegError as error:
+        if options.debug:
+            raise
+        print(f"medseg: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("medseg: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `medseg config x | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe all commands."""
+    parser = argparse.ArgumentParser(prog="medseg", description=medseg.__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"medseg {medseg.__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        return sub
+
+    def takes_config(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("config", metavar="CONFIG", help="a name (focal_tversky), a file name or a path")
+        sub.add_argument("overrides", metavar="key=value", nargs="*", help="settings that replace the file's: loss.terms[0].weight=0.5")
+
+    takes_config(command("train", train, "train, then score the best checkpoint"))
+    takes_config(command("config", show_config, "print the resolved config as YAML"))
+    takes_config(command("check", check, "report every fault of the config's data set at once"))
+
+    sub = command("resume", resume, "go on with an interrupted run, in its own folder")
+    sub.add_argument("folder", metavar="RUN", type=Path, help="runs/<name>/<timestamp>-<id>")
+    sub.add_argument("overrides", metavar="key=value", nargs="*", help="settings that replace the run's")
+
+    sub = command("finetune", finetune, "train from the weights of another run")
+    sub.add_argument("--from", dest="source", metavar="RUN", type=Path, required=True, help="run folder or checkpoint to take the weights from")
+    takes_config(sub)
+
+    sub = command("sweep", sweep, "train losses x seeds; a rerun skips what is finished")
+    sub.add_argument("config", metavar="SWEEP", help="a sweep file, such as configs/sweeps/small_lesion.yaml")
+    sub.add_argument("overrides", metavar="key=value", nargs="*", help="settings that replace the sweep file's: seeds=[0,1]")
+
+    sub = command("predict", predict, "write label maps in the images' own geometry")
+    sub.add_argument("folder", metavar="RUN", type=Path, help="run folder or checkpoint")
+    sub.add_argument("--input", type=Path, required=True, help="folder of images, or one image")
+    sub.add_argument("--output", type=Path, required=True, help="folder for the label maps")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    sub.add_argument("--overwrite", action="store_true", help="predict cases again whose label map exists")
+
+    sub = command("evaluate", evaluate, "score label maps against references, case by case")
+    sub.add_argument("--pred", type=Path, required=True, help="folder of predicted label maps")
+    sub.add_argument("--ref", type=Path, required=True, help="folder of reference label maps")
+    sub.add_argument("--out", type=Path, required=True, help="folder for cases.csv, lesions.csv and summary.json")
+    return parser
+
+
+def train(options: argparse.Namespace) -> int:
+    """`medseg train`."""
+    from medseg.config import load_config
+
+    config = load_config(options.config, options.overrides)
+
+    from medseg.training.run import train
+
+    return _close(train(config))
+
+
+def resume(options: argparse.Namespace) -> int:
+    """`medseg resume`."""
+    from medseg.training.run import resume
+
+    return _close(resume(options.folder, options.overrides))
+
+
+def finetune(options: argparse.Namespace) -> int:
+    """`medseg finetune`."""
+    from medseg.config import load_config
+
+    config = load_config(options.config, options.overrides)
+
+    from medseg.training.run import train
+
+    return _close(train(config, source=options.source))
+
+
+def _close(run: object) -> int:
+    """Print the closing table of a run, on the first process only."""
+    from medseg.training.closing import print_closing
+
+    print_closing(run)
+    return 0
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """`medseg sweep`."""
+    from medseg.config import load_sweep
+
+    plan = load_sweep(options.config, options.overrides)
+
+    from medseg.training.sweep import run_sweep
+
+    run_sweep(plan)
+    return 0
+
+
+def show_config(options: argparse.Namespace) -> int:
+    """`medseg config`."""
+    from medseg.config import load_config, to_yaml
+
+    print(to_yaml(load_config(options.config, options.overrides)), end="")
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """`medseg check`: 0 without errors (warnings may remain), 1 with errors."""
+    from medseg.config import load_config
+
+    config = load_config(options.config, options.overrides)
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from medseg.data.check import check_dataset
+    from medseg.data.check_report import print_faults
+    from medseg.data.modules import read_dataset
+
+    console = Console()
+    dataset = read_dataset(config.data)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"checking {dataset.name}")
+        faults = check_dataset(dataset, progress=lambda done, total: progress.update(task, completed=done, total=total))
+    return print_faults(dataset, faults, console)
+
+
+def predict(options: argparse.Namespace) -> int:
+    """`medseg predict`: 1 when a case failed, after predicting the others."""
+    from rich.console import Console
+
+    from medseg.inference import predict_run
+
+    result = predict_run(
+        options.folder, options.input, options.output, overwrite=options.overwrite, device=options.device, console=Console()
+    )
+    print(f"{len(result.written)} predicted, {len(result.kept)} kept, {len(result.failed)} failed: {options.output}")
+    return result.exit_code
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """`medseg evaluate`: 1 when a prediction is missing or a case cannot be scored, after scoring the others."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from medseg.evaluation import evaluate_folders, print_evaluation
+
+    result = evaluate_folders(
+        options.pred, options.ref, options.out, progress=lambda cases, total: track(cases, "scoring", total=total, transient=True)
+    )
+    print_evaluation(result, options.out, Console())
+    return result.exit_code

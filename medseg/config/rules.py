@@ -1,0 +1,118 @@
+"""Rules on values that types cannot express, on one key or between keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from medseg.config.errors import Problem
+from medseg.config.tree import KeyPath, Node, key_text, plain
+
+_NAME = re.compile(r"\w[\w.+=-]{0,99}")
+
+
+def _at_least(low: int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value >= low, f"must be at least {low}"
+
+
+_POSITIVE = (lambda value: value > 0, "must be above 0")
+_POSITIVES = (lambda values: all(value > 0 for value in values), "must hold values above 0 only")
+_SHARE = (lambda value: 0 <= value <= 1, "must lie in [0, 1]")
+_SHARE_BELOW_ONE = (lambda value: 0 <= value < 1, "must lie in [0, 1), 1 left out")
+_NOT_EMPTY = (lambda value: len(value) > 0, "must not be empty")
+
+_FOLDER = (
+    lambda value: bool(_NAME.fullmatch(value)) and not value.endswith("."),
+    "is the name of a folder: letters, digits and _ . + = - only",
+)
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": _FOLDER,
+    "seed": _at_least(0),
+    "runs_dir": _NOT_EMPTY,
+    "data.root": _NOT_EMPTY,
+    "data.patch_size": _POSITIVES,
+    "data.folds": _at_least(2),
+    "data.split_seed": _at_least(0),
+    "data.fold": _at_least(0),
+    "data.test_fraction": _SHARE_BELOW_ONE,
+    "data.spacing": _POSITIVES,
+    "data.batch_size": _at_least(1),
+    "data.patches_per_epoch": _at_least(1),
+    "data.foreground_fraction": _SHARE,
+    "data.workers": _at_least(0),
+    "data.cache_gib": _at_least(0),
+    "loss.terms": (lambda value: len(value) > 0, "needs at least one term"),
+    "trainer.max_epochs": _at_least(1),
+    "trainer.devices": _at_least(1),
+    "trainer.nodes": _at_least(1),
+    "trainer.gradient_clip": _at_least(0),
+    "trainer.accumulate": _at_least(1),
+    "validation.every_epochs": _at_least(1),
+    "inference.window": _POSITIVES,
+    "inference.overlap": _SHARE_BELOW_ONE,
+    "inference.batch_size": _at_least(1),
+}
+"""Key -> what its value must fulfil when it is given and not null, and how to say it."""
+
+
+def check_rules(root: Node) -> list[Problem]:
+    """Every rule that a config breaks. Values of the wrong type are left to the checker of types."""
+    broken = [problem for key, rule in RULES.items() for problem in _apply(root, tuple(key.split(".")), rule)]
+    return [*broken, *_fold_exists(root), *_axes_agree(root), *_weights(root)]
+
+
+def _apply(root: Node, path: KeyPath, rule: tuple[Callable[[Any], bool], str]) -> Iterator[Problem]:
+    node = _at(root, path)
+    holds, message = rule
+    try:
+        if node is not None and node.value is not None and not holds(plain(node)):
+            yield Problem(node.origin, key_text(path), f"{message}, got {plain(node)}")
+    except TypeError:  # of the wrong type
+        return
+
+
+def _fold_exists(root: Node) -> Iterator[Problem]:
+    fold, folds, split_file = (_at(root, ("data", key)) for key in ("fold", "folds", "split_file"))
+    if split_file is not None and split_file.value is not None:  # the file says how many there are
+        return
+    if fold and folds and type(fold.value) is int and type(folds.value) is int and 2 <= folds.value <= fold.value:
+        yield Problem(
+            fold.origin, "data.fold", f"there is no fold {fold.value}", f"data.folds={folds.value} counts from 0 to {folds.value - 1}"
+        )
+
+
+def _axes_agree(root: Node) -> Iterator[Problem]:
+    patch = _at(root, ("data", "patch_size"))
+    if patch is None or not isinstance(patch.value, list):
+        return
+    axes = len(patch.value)
+    if axes not in (2, 3):
+        yield Problem(patch.origin, "data.patch_size", f"must have 2 items (a 2-D run) or 3 (a 3-D run), got {plain(patch)}")
+        return
+    for path in (("data", "spacing"), ("inference", "window")):
+        node = _at(root, path)
+        if node and isinstance(node.value, list) and len(node.value) != axes:
+            yield Problem(node.origin, key_text(path), f"must have {axes} items as data.patch_size has, got {plain(node)}")
+
+
+def _weights(root: Node) -> Iterator[Problem]:
+    terms = _at(root, ("loss", "terms"))
+    for index in range(len(terms.value) if terms and isinstance(terms.value, list) else 0):
+        path: KeyPath = ("loss", "terms", index, "weight")
+        yield from _apply(root, path, _at_least(0))
+        yield from _apply(root, (*path, "start"), _at_least(0))
+        yield from _apply(root, (*path, "end"), _at_least(0))
+        yield from _apply(root, (*path, "epochs"), _at_least(1))
+
+
+def _at(root: Node, path: KeyPath) -> Node | None:
+    """The node at a path, or None when there is none."""
+    node: Node | None = root
+    for part in path:
+        if isinstance(part, int):
+            node = node.value[part] if node and isinstance(node.value, list) else None
+        else:
+            node = node.value.get(part) if node and node.is_section else None
+    return node

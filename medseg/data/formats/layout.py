@@ -1,0 +1,272 @@
+"""What the formats share: data-set files, labels in JSON, groups, and folders of images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medseg.data.case import Case, Fault
+from medseg.data.images import LOSSY_SUFFIXES, count_channels, list_images, read_geometry, suffix_of
+from medseg.data.labels import LabelSchema
+from medseg.errors import DataError
+
+
+def require_folder(folder: Path, what: str, remedy: str) -> Path:
+    """Return the folder, or raise `DataError`: "<folder>: <what> does not exist; <remedy>"."""
+    if folder.is_dir():
+        return folder
+    problem = "is a file, not a folder" if folder.exists() else "does not exist"
+    raise DataError(f"{folder}: {what} {problem}; {remedy}")
+
+
+def find_root(root: Path, layout: str) -> Path:
+    """The folder that holds dataset.json: `root` itself or its only subfolder that does.
+
+    Raises:
+        DataError: When there is none, or several.
+    """
+    require_folder(root, "the data set's folder", "set data.root to the folder that holds dataset.json")
+    if (root / "dataset.json").is_file():
+        return root
+    below = sorted(path.parent for path in root.glob("*/dataset.json") if not path.parent.name.startswith("."))
+    if len(below) == 1:
+        return below[0]
+    if below:
+        names = ", ".join(path.name for path in below)
+        raise DataError(f"{root}: holds several data sets ({names}); set data.root to one of them")
+    raise DataError(
+        f"{root}: no dataset.json here, which the {layout} layout needs; set data.root to its folder, or use data.format.name=folders"
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: When the file is no JSON, or no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: not valid JSON, line {error.lineno} column {error.colno}: {error.msg}; correct the file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); check the file and its permissions") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds a {type(content).__name__}, an object with keys is expected; see data/README.md")
+    return content
+
+
+def inside(root: Path, relative: Any, source: Path) -> Path:
+    """A path that a data-set file gives, below the data set's folder.
+
+    Links are not followed: a data set may link to files elsewhere, but its JSON cannot name them.
+
+    Raises:
+        DataError: When the path is no text or leads out of the folder.
+    """
+    if not isinstance(relative, str) or not relative:
+        raise DataError(f"{source}: {relative!r} is not a path; give the path of a file below {root}")
+    path = Path(os.path.normpath(root / relative))
+    if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root)):
+        raise DataError(f"{source}: the path {relative!r} leads out of {root}; give paths below the data set's folder")
+    return path
+
+
+def schema_from_json(labels: Any, source: Path, regions_order: Any = None, classes: Sequence[str] | None = None) -> LabelSchema:
+    """Build the schema from a dataset.json's labels: {"1": "liver"}, {"liver": 1}, or regions {"tumour": [1, 2]} with their painting order.
+
+    Raises:
+        DataError: When the labels make no sense.
+    """
+    if not isinstance(labels, Mapping) or not labels:
+        raise DataError(f'{source}: "labels" must map class names to values, such as {{"background": 0, "lesion": 1}}; correct the file')
+    if all(isinstance(name, str) for name in labels.values()):
+        named = [(name, value) for value, name in labels.items()]
+    else:
+        named = list(labels.items())
+    if len({name for name, _ in named}) < len(named):
+        raise DataError(f'{source}: two entries of "labels" have the same name; give every class its own')
+    values = {name: _label_values(name, value, source) for name, value in named}
+    background = values.pop("background", (0,))
+    ignore = values.pop("ignore", None)
+    if len(background) != 1 or (ignore is not None and len(ignore) != 1):
+        raise DataError(f'{source}: "background" and "ignore" need one value each in "labels"; correct the file')
+    paint = _paint_values(values, regions_order, source)
+    try:
+        schema = LabelSchema(tuple(values), tuple(values.values()), ignore[0] if ignore else None, paint, background)
+    except ValueError as error:
+        raise DataError(f'{source}: "labels": {error}; correct the file') from error
+    return select_classes(schema, classes)
+
+
+def select_classes(schema: LabelSchema, classes: Sequence[str] | None) -> LabelSchema:
+    """The schema with the classes that the config asks for; all of them for None.
+
+    Raises:
+        DataError: For a class that the data set does not have.
+    """
+    if classes is None:
+        return schema
+    try:
+        return schema.select(classes)
+    except ValueError as error:
+        raise DataError(f"data.format.params.classes: {error}") from error
+
+
+def channel_names(names: Any, key: str, source: Path) -> tuple[str, ...]:
+    """Channel names of a dataset.json, {"0": "T1", "1": "T2"}, in the order of their numbers.
+
+    Raises:
+        DataError: When the numbers are not 0, 1, 2, ...
+    """
+    if not isinstance(names, Mapping) or sorted(names) != sorted(str(index) for index in range(len(names))) or not names:
+        raise DataError(f'{source}: "{key}" must number the channels from 0, such as {{"0": "FLAIR", "1": "T1"}}; correct the file')
+    return tuple(str(names[str(index)]) for index in range(len(names)))
+
+
+def assign_groups(cases: Iterable[Case], root: Path, rule: str | None) -> tuple[tuple[Case, ...], list[Fault]]:
+    """Give every case its group (the patient), so that folds never split one.
+
+    Args:
+        cases: Cases whose group is not known yet.
+        root: Folder of the data set.
+        rule: A CSV file with the columns case and group, below `root` or absolute; or a regular expression that is searched in the case's
+            id, its first bracket (or whole match) being the group. None: groups.csv where there is one, otherwise every case for itself.
+
+    Returns:
+        The cases with groups, and what was found wrong.
+
+    Raises:
+        DataError: When the file or the expression cannot be used.
+    """
+    cases = list(cases)
+    if rule is None:
+        rule = "groups.csv" if (root / "groups.csv").is_file() else None
+    if rule is None:
+        return tuple(cases), []
+    faults: list[Fault] = []
+    source: Path | None = None
+    if rule.lower().endswith(".csv"):
+        source = root / rule
+        groups = _read_groups(source, faults)
+        remedy = "add a line for it, so that no patient is split between training and validation"
+    else:
+        groups = _match_groups([case.id for case in cases], rule)
+        remedy = f"correct data.format.params.groups={rule!r}, so that no patient is split between training and validation"
+    for case in cases:
+        if case.id not in groups:
+            faults.append(Fault("error", case.id, source, f"case '{case.id}' has no group", remedy))
+    return tuple(Case(case.id, case.images, case.label, groups.get(case.id, case.id), case.channels) for case in cases), faults
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images of a folder to predict, or the one image that `folder` is.
+
+    Raises:
+        DataError: When there is none.
+    """
+    if folder.is_file() and suffix_of(folder):
+        return [folder]
+    require_folder(folder, "the folder of images", "give the folder that holds the images to predict")
+    paths = list_images(folder)
+    if not paths:
+        raise DataError(f"{folder}: no images here; give the folder that holds the images to predict")
+    return paths
+
+
+def label_suffix(suffixes: Iterable[str]) -> str:
+    """The suffix to write predictions with: the most frequent one of the labels, PNG in place of JPEG."""
+    found = sorted(suffixes)
+    suffix = max(sorted(set(found)), key=found.count)
+    return ".png" if suffix in LOSSY_SUFFIXES else suffix
+
+
+def spatial_dims(paths: Iterable[Path]) -> int:
+    """2 or 3, from the header of the first image that has a readable one.
+
+    Raises:
+        DataError: When none can be read: what is wrong with the first.
+    """
+    return _first_readable(paths, lambda path: read_geometry(path).spatial_dims)
+
+
+def channels_of_first(paths: Iterable[Path]) -> int:
+    """Channels of the first image whose header can be read.
+
+    Raises:
+        DataError: When none can be read: what is wrong with the first.
+    """
+    return _first_readable(paths, count_channels)
+
+
+def _first_readable(paths: Iterable[Path], look: Any) -> int:
+    first: DataError | None = None
+    for path in paths:
+        try:
+            return int(look(path))
+        except DataError as error:
+            first = first or error
+    raise DataError(f"no image of the data set can be read; the first: {first}")
+
+
+def _label_values(name: Any, value: Any, source: Path) -> tuple[int, ...]:
+    entries = value if isinstance(value, list) else [value]
+    try:
+        values = tuple(int(entry) for entry in entries)
+        exact = all(str(entry).strip() == str(number) for entry, number in zip(entries, values, strict=True))
+    except (TypeError, ValueError):
+        exact = False
+    if not exact or not values:
+        raise DataError(f'{source}: label "{name}" has the value {value!r}; give an integer, or a list of integers for a region')
+    return values
+
+
+def _paint_values(values: Mapping[str, tuple[int, ...]], order: Any, source: Path) -> tuple[int, ...]:
+    """nnU-Net's regions_class_order: the value that is written for each foreground class."""
+    if order is None:
+        if any(len(members) > 1 for members in values.values()):
+            raise DataError(f'{source}: "labels" holds regions, so "regions_class_order" must give the value to write for each; add it')
+        return ()
+    if not isinstance(order, list) or len(order) != len(values) or not all(isinstance(value, int) for value in order):
+        raise DataError(f'{source}: "regions_class_order" must list one integer for each of {", ".join(values)}; correct the file')
+    return tuple(order)
+
+
+def _read_groups(path: Path, faults: list[Fault]) -> dict[str, str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: the groups file cannot be read ({error}); correct data.format.params.groups or the file") from error
+    groups: dict[str, str] = {}
+    for number, row in enumerate(rows, start=2):
+        case, group = (row.get("case") or "").strip(), (row.get("group") or "").strip()
+        if not case or not group:
+            raise DataError(
+                f"{path}: line {number} has no case or no group; the file needs the columns case,group with a value in each line"
+            )
+        if groups.setdefault(case, group) != group:
+            faults.append(
+                Fault("error", case, path, f"case '{case}' is in group '{groups[case]}' and in group '{group}'", "keep one of the lines")
+            )
+    return groups
+
+
+def _match_groups(ids: Iterable[str], rule: str) -> dict[str, str]:
+    try:
+        pattern = re.compile(rule)
+    except re.error as error:
+        raise DataError(
+            f"data.format.params.groups: {rule!r} is neither a .csv file nor a regular expression ({error}); correct it"
+        ) from error
+    matches = {case: pattern.search(case) for case in ids}
+    return {
+        case: match.group(1 if pattern.groups else 0)
+        for case, match in matches.items()
+        if match and match.group(1 if pattern.groups else 0)
+    }

@@ -1,0 +1,170 @@
+"""Data sets generated from a seed, written once in the nnU-Net v2 raw layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+from medseg.data.case import Case, DataSet
+from medseg.data.formats.nnunet import NnUNet
+from medseg.data.phantoms.lesions_2d import lesions_2d
+from medseg.data.phantoms.lesions_3d import lesions_3d
+from medseg.data.phantoms.organs_3d import organs_3d
+from medseg.data.phantoms.sample import Sample
+from medseg.errors import DataError
+
+SMALLEST_SIZE = 32
+"""Voxels an axis needs for the anatomy to fit."""
+EMPTY_EVERY = 6
+"""One case in every so many consecutive ones has no lesion."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a generator makes, for dataset.json."""
+
+    draw: Callable[..., Sample]
+    version: int
+    """To be raised with every change of the generator's output, so that data of an older one is not taken for it."""
+    dims: int
+    channel: str
+    classes: tuple[str, ...]
+    suffix: str
+    some_empty: bool
+
+
+KINDS = {
+    "lesions_2d": Kind(lesions_2d, 1, 2, "red-free", ("lesion",), ".png", True),
+    "lesions_3d": Kind(lesions_3d, 1, 3, "FLAIR", ("lesion",), ".nii.gz", True),
+    "organs_3d": Kind(organs_3d, 1, 3, "CT", ("liver", "kidney", "gallbladder"), ".nii.gz", False),
+}
+
+
+class Phantom:
+    """The embedded default data: generated, so nothing is downloaded, and hard enough to tell methods apart.
+
+    A case is a function of the seed and its own number alone: more cases leave the others as they were, to the byte.
+
+    Args:
+        kind: `lesions_2d` (red-free retina, 128 to 192 pixels), `lesions_3d` (FLAIR head, about 56 x 64 x 48 voxels) or `organs_3d` (CT
+            abdomen, about 48^3). Lesions fill 0.1 to 2 % of the voxels of a case; one case in six has none.
+        cases: Number of cases to train and validate on.
+        test_cases: Number of held-out cases, with labels.
+        seed: Another seed is another data set.
+        size: Voxels an axis, the same for all cases (3-D: left to right, back to front, bottom to top); null takes the kind's own sizes.
+        contrast: Contrast-to-noise ratio, on average, of the undisturbed middle of a lesion, or of liver against kidney. Blurring and
+            partial volume lower that of small lesions: the default leaves a median of about 3.5 over whole lesions (2.5 for liver against kidney).
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Literal["lesions_2d", "lesions_3d", "organs_3d"],
+        cases: int = 40,
+        test_cases: int = 10,
+        seed: int = 0,
+        size: list[int] | None = None,
+        contrast: float = 5.0,
+    ) -> None:
+        if kind not in KINDS:
+            raise DataError(f"phantom: kind {kind!r} is unknown; choose from {', '.join(KINDS)}")
+        if cases < 1 or test_cases < 0 or seed < 0:
+            raise DataError(f"phantom: needs cases >= 1, test_cases >= 0 and seed >= 0, got {cases}, {test_cases} and {seed}")
+        if size is not None and (len(size) != KINDS[kind].dims or min(size) < SMALLEST_SIZE):
+            raise DataError(f"phantom: size {list(size)} of {kind} must be {KINDS[kind].dims} numbers of at least {SMALLEST_SIZE}")
+        if not contrast > 0:
+            raise DataError(f"phantom: contrast must be above 0, got {contrast}")
+        self.kind, self.cases, self.test_cases, self.seed, self.contrast = kind, cases, test_cases, seed, float(contrast)
+        self.size = None if size is None else tuple(size)
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the data set's folder: the kind and a hash of all that its content depends on."""
+        content = [self.kind, KINDS[self.kind].version, self.cases, self.test_cases, self.seed, self.size, self.contrast]
+        return f"{self.kind}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:10]}"
+
+    def read(self, root: Path | None = None) -> DataSet:
+        """Give the data set in a folder of its own below `root` (default: `data/phantoms`), generating it on the first call.
+
+        It is written to a temporary folder and renamed, so that a killed generation leaves nothing that could be taken for a data set, and
+        that of several processes which start at once the first to finish wins.
+        """
+        folder = (Path("data/phantoms") if root is None else Path(root)) / self.folder_name
+        if not folder.exists():
+            self._generate(folder)
+        return NnUNet().read(folder)
+
+    def find(self, folder: Path, channels: int) -> tuple[Case, ...]:
+        """Find images without labels, named as this data set's are."""
+        return NnUNet().find(folder, channels)
+
+    def sample(self, index: int, *, test: bool = False) -> Sample:
+        """Draw one case."""
+        kind = KINDS[self.kind]
+        stream = [self.seed, int(test)]
+        options: dict[str, Any] = {"size": self.size, "contrast": self.contrast}
+        if kind.some_empty:
+            block, place = divmod(index, EMPTY_EVERY)
+            options["empty"] = place == np.random.default_rng([*stream, 1, block]).integers(EMPTY_EVERY)
+        return kind.draw(np.random.default_rng([*stream, 0, index]), **options)
+
+    def _generate(self, folder: Path) -> None:
+        temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            for images, labels, count, test in (
+                ("imagesTr", "labelsTr", self.cases, False),
+                ("imagesTs", "labelsTs", self.test_cases, True),
+            ):
+                for sub in (images, labels):
+                    (temporary / sub).mkdir(parents=True)
+                for index in range(count):
+                    name, suffix = f"{self.kind}_{'test_' * test}{index:03d}", KINDS[self.kind].suffix
+                    sample = self.sample(index, test=test)
+                    _write(temporary / images / f"{name}_0000{suffix}", sample.image, sample.affine)
+                    _write(temporary / labels / f"{name}{suffix}", sample.label, sample.affine)
+            (temporary / "dataset.json").write_text(json.dumps(self._description(), indent=2) + "\n", encoding="utf-8")
+            _publish(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _description(self) -> dict[str, Any]:
+        kind = KINDS[self.kind]
+        return {
+            "name": self.kind,
+            "description": f"Generated by medseg: generator version {kind.version}, seed {self.seed}, contrast {self.contrast}",
+            "channel_names": {"0": kind.channel},
+            "labels": {"background": 0} | {name: value for value, name in enumerate(kind.classes, start=1)},
+            "numTraining": self.cases,
+            "file_ending": kind.suffix,
+        }
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Rename the finished folder to its name, unless another process was faster."""
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if not (folder / "dataset.json").is_file():
+            raise
+
+
+def _write(path: Path, volume: np.ndarray, affine: np.ndarray | None) -> None:
+    if affine is None:
+        Image.fromarray(volume).save(path)
+        return
+    image = nib.Nifti1Image(volume, affine)
+    image.set_qform(affine, 1)  # some readers look at one form, some at the other
+    image.set_sform(affine, 1)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)

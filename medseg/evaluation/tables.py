@@ -1,0 +1,67 @@
+"""An evaluation on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from medseg.evaluation.folders import Evaluation
+
+_INTERVALS = ("dice", "lesion_f1")
+_NUMBERS = ("precision", "recall", "lesion_precision", "lesion_recall")
+
+
+def summary_table(summary: Mapping[str, Any], title: str | None = None) -> Table:
+    """One line a class and one for the mean over classes: means over cases with 95 % intervals, and how many cases are in them.
+
+    Args:
+        summary: As `write_scores` returns it.
+        title: Heading; the number of cases if left out.
+    """
+    metrics: Mapping[str, Mapping[str, Any]] = summary["metrics"]
+    groups = f" of {summary['groups']} patients" if summary["groups"] < summary["cases"] else ""
+    table = Table(title=title or f"mean over {summary['cases']} cases{groups} [95 % interval]", caption=summary["definitions"]["empty"])
+    table.add_column("class")
+    for metric in (*_INTERVALS, *_NUMBERS):
+        table.add_column(metric.replace("_", " "), justify="right")
+    table.add_column("n valid", justify="right")
+    table.add_column("n both empty", justify="right")
+    classes = [one["class_name"] for one in metrics.values() if one["metric"] == "dice" and one["class_name"] is not None]
+    for name in classes:
+        table.add_row(escape(name), *_cells(metrics, f"/{name}"))
+    if len(classes) > 1:
+        table.add_section()
+        table.add_row("mean over classes", *_cells(metrics, ""))
+    return table
+
+
+def print_evaluation(result: Evaluation, out: Path, console: Console) -> None:
+    """Print the table, then every case that is missing, extra or at fault, and where the files are."""
+    console.print(summary_table(result.summary))
+    lines = [f"{name}: no prediction; scored as missed" for name in result.missing]
+    lines += [f"{name}: no reference; not scored" for name in result.extra]
+    lines += [f"{name}: not scored: {reason}" for name, reason in result.faults.items()]
+    for line in (*lines, f"written to {out}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _cells(metrics: Mapping[str, Mapping[str, Any]], which: str) -> list[str]:
+    dice = metrics[f"dice{which}"]
+    cells = [_with_interval(metrics[metric + which]) for metric in _INTERVALS]
+    cells += [_number(metrics[metric + which]["mean"]) for metric in _NUMBERS]
+    return [*cells, str(dice["n_valid"]), str(dice["n_both_empty"])]
+
+
+def _with_interval(one: Mapping[str, Any]) -> str:
+    # Rich takes brackets for markup only before a letter, so [0.1, 0.2] is safe.
+    interval = f" [{_number(one['low'])}, {_number(one['high'])}]" if one["low"] is not None else ""
+    return _number(one["mean"]) + interval
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,147 @@
+"""From the `loss:` section of a config to a loss; every fault is reported at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, get_args, get_type_hints
+
+from medseg.config.errors import Problem, did_you_mean
+from medseg.config.schema import LossConfig, TermConfig, WeightSchedule
+from medseg.losses.errors import LossConfigError
+from medseg.losses.term import Setting, Term
+from medseg.losses.weighted import WeightedLoss
+
+_SOURCE = "build_loss"
+
+
+def build(config: Mapping[str, Any] | LossConfig, num_classes: int, registry: Mapping[str, type[Term]]) -> WeightedLoss:
+    """Build a loss whose terms come from `registry`; see `medseg.losses.build_loss`."""
+    builder = _Builder(registry)
+    loss = builder.loss(config, num_classes)
+    if loss is None or builder.problems:
+        raise LossConfigError(builder.problems)
+    return loss
+
+
+class _Builder:
+    """Reads a config, collecting what is wrong with it."""
+
+    def __init__(self, registry: Mapping[str, type[Term]]) -> None:
+        self.registry = registry
+        self.problems: list[Problem] = []
+
+    def problem(self, key: str, message: str, suggestion: str | None = None) -> None:
+        self.problems.append(Problem(_SOURCE, key, message, suggestion))
+
+    def loss(self, config: Mapping[str, Any] | LossConfig, num_classes: int) -> WeightedLoss | None:
+        section = self.fields(config, LossConfig, "loss")
+        setting = self.setting(section, num_classes)
+        ignore_index = section.get("ignore_index")
+        if ignore_index is not None and (not isinstance(ignore_index, int) or isinstance(ignore_index, bool)):
+            self.problem("loss.ignore_index", f"must be an integer or null, got {ignore_index!r}")
+        terms = section.get("terms", [])
+        if not isinstance(terms, list | tuple) or not terms:
+            if "terms" in section:
+                self.problem("loss.terms", "must be a list of at least one term")
+            terms = []
+        built = [self.term(term, setting, f"loss.terms[{index}]") for index, term in enumerate(terms)]
+        if setting is None or self.problems:
+            return None
+        return WeightedLoss([term for term in built if term is not None], setting, ignore_index)
+
+    def setting(self, section: dict[str, Any], num_classes: int) -> Setting | None:
+        hints = get_type_hints(LossConfig)
+        fine = True
+        for key in ("activation", "reduce_over", "empty"):
+            choices = get_args(hints[key])
+            if key in section and section[key] not in choices:
+                near = did_you_mean(str(section[key]), choices)
+                self.problem(f"loss.{key}", f"must be {' or '.join(choices)}, got {section[key]!r}", near)
+                fine = False
+        if section.get("activation") == "softmax" and num_classes < 2:
+            self.problem("loss.activation", "softmax over one channel is always 1", "use sigmoid, or two classes")
+            fine = False
+        if not isinstance(num_classes, int) or num_classes < 1:
+            self.problem("num_classes", f"must be a positive integer, got {num_classes!r}")
+            fine = False
+        if not fine or "activation" not in section:
+            return None
+        options = {key: section[key] for key in ("include_background", "reduce_over", "empty") if key in section}
+        return Setting(num_classes, section["activation"], **options)
+
+    def term(self, config: Any, setting: Setting | None, key: str) -> tuple[str, float | WeightSchedule, Term] | None:
+        if not isinstance(config, Mapping | TermConfig):
+            self.problem(key, f"must be a mapping with a name, got {config!r}")
+            return None
+        section = self.fields(config, TermConfig, key)
+        weight = self.weight(section.get("weight", 1.0), f"{key}.weight")
+        params = section.get("params") or {}
+        name = section.get("name")
+        if name is None:
+            return None
+        if name not in self.registry:
+            self.problem(
+                f"{key}.name",
+                f"there is no loss term {name!r}",
+                did_you_mean(str(name), self.registry) or f"one of {', '.join(self.registry)}",
+            )
+            return None
+        if not isinstance(params, Mapping):
+            self.problem(f"{key}.params", f"must be a mapping, got {params!r}")
+            return None
+        known = [p.name for p in inspect.signature(self.registry[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        unknown = [param for param in params if param not in known]
+        for param in unknown:
+            self.problem(
+                f"{key}.params.{param}", f"{name} has no such parameter", did_you_mean(str(param), known) or f"it takes {', '.join(known)}"
+            )
+        if setting is None or unknown or weight is None:
+            return None
+        try:
+            return name, weight, self.registry[name](setting, **params)
+        except (TypeError, ValueError) as error:
+            self.problem(f"{key}.params", str(error))
+            return None
+
+    def weight(self, weight: Any, key: str) -> float | WeightSchedule | None:
+        if _is_number(weight):
+            if 0 <= weight < math.inf:
+                return float(weight)
+            self.problem(key, f"must be finite and at least 0, got {weight}")
+            return None
+        if not isinstance(weight, Mapping | WeightSchedule):
+            self.problem(key, f"must be a number or a schedule, got {weight!r}")
+            return None
+        before = len(self.problems)
+        section = self.fields(weight, WeightSchedule, key)
+        if section.get("schedule", "linear") not in ("linear", "cosine"):
+            self.problem(f"{key}.schedule", f"must be linear or cosine, got {section['schedule']!r}")
+        for end in ("start", "end"):
+            if end in section and not (_is_number(section[end]) and 0 <= section[end] < math.inf):
+                self.problem(f"{key}.{end}", f"must be a finite number, at least 0, got {section[end]!r}")
+        if "epochs" in section and not (isinstance(section["epochs"], int) and section["epochs"] >= 1):
+            self.problem(f"{key}.epochs", f"must be an integer, at least 1, got {section['epochs']!r}")
+        return None if len(self.problems) > before else WeightSchedule(**section)
+
+    def fields(self, config: Any, schema: Any, key: str) -> dict[str, Any]:
+        """The given fields of a section, checked for unknown and missing ones."""
+        if isinstance(config, schema):
+            return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        if not isinstance(config, Mapping):
+            self.problem(key, f"must be a mapping, got {config!r}")
+            return {}
+        fields = {field.name: field for field in dataclasses.fields(schema)}
+        for name in config:
+            if name not in fields:
+                self.problem(f"{key}.{name}", "unknown key", did_you_mean(str(name), fields))
+        for name, field in fields.items():
+            if name not in config and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                self.problem(f"{key}.{name}", "is missing")
+        return {name: config[name] for name in config if name in fields}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,117 @@
+r"""The pass over the voxels for overlapping regions: each channel is a problem of its own, with hard or soft targets.
+
+With $p$ the probability and $y$ the target of an element, any loss on these sums has the gradient
+$$ \partial L/\partial z = w\,\bigl(y\,(\partial L/\partial TP - \partial L/\partial FN) + (1-y)\,\partial L/\partial FP\bigr)\,p\,(1-p)
+   - w\,y\,(1-p)\,f'(-\log p)\,\partial L/\partial S^{in}_f + w\,(1-y)\,p\,f'(-\log (1-p))\,\partial L/\partial S^{out}_f $$
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from medseg.losses.blocks import blocks, counting_dtype, working_dtype
+from medseg.losses.voxelwise import VoxelFunction
+
+
+class SigmoidSums(torch.autograd.Function):
+    """Logits (B, C, N) and targets (B, C, N) in [0, 1] -> sums (B, 3 + 2 functions, C) and counts (B, 2, C).
+
+    Sums are TP, FP, FN and, for each voxel function, its total inside and outside the reference. Counts are the (weighted) voxels of the
+    reference and of the channel. The weight map is (B, 1, N) or (B, C, N). For the backward only logits and target are kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, weight_map: Tensor | None, functions: tuple[VoxelFunction, ...], ignore_index: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Sums and counts of each sample."""
+        batch, channels, _ = logits.shape
+        sums = logits.new_zeros(batch, 3 + 2 * len(functions), channels, dtype=counting_dtype(logits))
+        counts = logits.new_zeros(batch, 2, channels, dtype=sums.dtype)
+        with torch.autocast(logits.device.type, enabled=False):
+            for samples, span in blocks(logits):
+                z, y, w = _block(logits, target, weight_map, ignore_index, samples, span)
+                p = torch.sigmoid(z)
+                wy = y if w is None else y * w
+                hit = p * wy
+                counts[samples, 0] += wy.sum(-1)
+                counts[samples, 1] += z.shape[-1] if w is None else w.expand_as(z).sum(-1)
+                sums[samples, 0] += hit.sum(-1)
+                sums[samples, 2] += (wy - hit).sum(-1)
+                sums[samples, 1] += (p - hit if w is None else p.mul_(w).sub_(hit)).sum(-1)
+                if functions:
+                    _add_voxelwise(sums[samples, 3:], z, y, w, functions, hard=not target.is_floating_point())
+        ctx.save_for_backward(logits, target, weight_map)
+        ctx.functions, ctx.ignore_index = functions, ignore_index
+        ctx.mark_non_differentiable(counts)
+        return sums, counts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_sums: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of the logits, from that of the sums."""
+        logits, target, weight_map = ctx.saved_tensors
+        grad = torch.empty_like(logits)
+        slopes = grad_sums.to(working_dtype(logits)).unsqueeze(-1)
+        with torch.autocast(logits.device.type, enabled=False):
+            for samples, span in blocks(logits):
+                z, y, w = _block(logits, target, weight_map, ctx.ignore_index, samples, span)
+                p = torch.sigmoid(z)
+                tp, fp, fn = slopes[samples, :3].unbind(1)
+                g = torch.addcmul(fp, y, tp - fn - fp).mul_(torch.addcmul(p, p, p, value=-1))
+                hard = not target.is_floating_point()
+                for k, f in enumerate(ctx.functions):
+                    inside, outside = slopes[samples, 3 + 2 * k], slopes[samples, 4 + 2 * k]
+                    g += _voxelwise_gradient(f, z, y, p, inside, outside, hard=hard)
+                grad[samples, :, span] = g if w is None else g.mul_(w)
+        return grad, None, None, None, None
+
+
+def _block(
+    logits: Tensor, target: Tensor, weight_map: Tensor | None, ignore_index: int | None, samples: slice, span: slice
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Logits, target and weights of a block, in the working precision; weights are None where all are 1 and 0 where ignored."""
+    dtype = working_dtype(logits)
+    z, y = logits[samples, :, span].to(dtype).contiguous(), target[samples, :, span]
+    w = None if weight_map is None else weight_map[samples, :, span].to(dtype)
+    if ignore_index is None:
+        return z, y.to(dtype), w
+    keep = y != ignore_index
+    return z, y.to(dtype) * keep, keep.to(dtype) if w is None else w * keep
+
+
+def _add_voxelwise(sums: Tensor, z: Tensor, y: Tensor, w: Tensor | None, functions: tuple[VoxelFunction, ...], *, hard: bool) -> None:
+    """Add each function's total inside and outside the reference to sums (b, 2 functions, C)."""
+    tail = torch.abs(z).neg_().exp_().log1p_()  # log(1 + exp(-|z|)), the part that both logarithms share
+    wy = y if w is None else y * w
+    if hard:
+        nll = torch.relu(z).addcmul_(z, y, value=-1).add_(tail)  # of the label that holds
+    else:
+        nll_inside, nll_outside = torch.relu(-z) + tail, torch.relu(z) + tail
+    for k, f in enumerate(functions):
+        if hard:
+            value = f.value(nll)
+            inside = value * wy
+            outside = value - inside if w is None else value * w - inside
+        else:
+            inside = f.value(nll_inside) * wy
+            outside = f.value(nll_outside) * ((1 if w is None else w) - wy)
+        sums[:, 2 * k] += inside.sum(-1)
+        sums[:, 2 * k + 1] += outside.sum(-1)
+
+
+def _voxelwise_gradient(f: VoxelFunction, z: Tensor, y: Tensor, p: Tensor, inside: Tensor, outside: Tensor, *, hard: bool) -> Tensor:
+    """The derivative with respect to z, given those with respect to the sums inside and outside."""
+    if hard:
+        g = torch.addcmul(outside, y, inside - outside).mul_(p - y)
+        return g if f.linear else g.mul_(f.slope(torch.nn.functional.softplus((1 - 2 * y) * z)))
+    q = 1 - p
+    rise, fall = p * (1 - y) * outside, q * y * inside
+    if f.linear:
+        return rise - fall
+    tail = torch.abs(z).neg_().exp_().log1p_()
+    return rise * f.slope(torch.relu(z) + tail) - fall * f.slope(torch.relu(-z) + tail)

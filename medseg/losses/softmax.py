@@ -1,0 +1,113 @@
+r"""The pass over the voxels for exclusive classes: sums by class of a softmax, without the softmax or a one-hot tensor.
+
+With $p$ the probabilities, $t$ a voxel's class and $n = -\log p_t$, any loss on these sums has the gradient
+$$ \partial L/\partial z_j = w\,\bigl(p_j (a_j - \sum_c p_c a_c - u) + u\,[j = t]\bigr), $$
+$$ a_c = \partial L/\partial FP_c, \quad
+   u = p_t\,(\partial L/\partial TP_t - \partial L/\partial FN_t - \partial L/\partial FP_t) - \sum_f f'(n)\,\partial L/\partial S_{f,t} $$
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from medseg.losses.blocks import block_size, blocks, counting_dtype, working_dtype
+from medseg.losses.voxelwise import VoxelFunction
+
+
+class SoftmaxSums(torch.autograd.Function):
+    """Logits (B, C, N) and class ids (B, N) -> sums (B, 3 + functions, C) and counts (B, 2, C).
+
+    Sums are TP, FP, FN and, for each voxel function, its total over the voxels of each class. Counts are the (weighted) voxels of each
+    class and of the sample. For the backward only logits, ids and one log-sum-exp a voxel are kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, ids: Tensor, weight_map: Tensor | None, functions: tuple[VoxelFunction, ...], ignore_index: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Sums and counts of each sample."""
+        batch, classes, voxels = logits.shape
+        dtype = working_dtype(logits)
+        lse = logits.new_empty(batch, voxels, dtype=dtype)
+        sums = logits.new_zeros(batch, 3 + len(functions), classes, dtype=counting_dtype(logits))
+        volume = logits.new_zeros(batch, classes, dtype=sums.dtype)
+        buffer = logits.new_empty(min(logits[:1].numel(), max(256 * classes, block_size(logits))), dtype=dtype)
+        with torch.autocast(logits.device.type, enabled=False):
+            for i, span in _pieces(logits):
+                t, w = _labels(ids[i, span], None if weight_map is None else weight_map[i, span], ignore_index, dtype)
+                z = logits[i, :, span]
+                e = buffer[: z.numel()].view(z.shape)
+                if z.dtype != dtype:
+                    z = e.copy_(z)
+                top = z.amax(0)
+                nll = top - z.gather(0, t.unsqueeze(0)).squeeze_(0)
+                total = torch.sub(z, top, out=e).exp_().sum(0)
+                log_total = total.log()
+                torch.add(top, log_total, out=lse[i, span])
+                nll += log_total
+                share = total.reciprocal_() if w is None else w / total
+                e.scatter_(0, t.unsqueeze(0), 0.0)  # the true class aside, so that FP is a sum of what is wrong, not a difference
+                sums[i, 1] += e.mv(share)
+                rows = [torch.exp(-nll), -torch.expm1(-nll), *(f.value(nll) for f in functions)]
+                for row, values in zip((0, 2, *range(3, 3 + len(functions))), rows, strict=True):
+                    sums[i, row].scatter_add_(0, t, _weighted(values, w).to(sums.dtype))
+                volume[i].scatter_add_(0, t, torch.ones_like(t, dtype=sums.dtype) if w is None else w.to(sums.dtype))
+        ctx.save_for_backward(logits, ids, weight_map, lse)
+        ctx.functions, ctx.ignore_index = functions, ignore_index
+        counts = torch.stack([volume, volume.sum(1, keepdim=True).expand_as(volume)], 1)
+        ctx.mark_non_differentiable(counts)
+        return sums, counts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_sums: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of the logits, from that of the sums."""
+        logits, ids, weight_map, lse = ctx.saved_tensors
+        grad = torch.empty_like(logits)
+        slopes = grad_sums.to(lse.dtype)
+        buffers = logits.new_empty(2, min(logits[:1].numel(), max(256 * logits.shape[1], block_size(logits))), dtype=lse.dtype)
+        with torch.autocast(logits.device.type, enabled=False):
+            for i, span in _pieces(logits):
+                t, w = _labels(ids[i, span], None if weight_map is None else weight_map[i, span], ctx.ignore_index, lse.dtype)
+                out, z, index = grad[i, :, span], logits[i, :, span], t.unsqueeze(0)
+                p, change = (buffer[: z.numel()].view(z.shape) for buffer in buffers)
+                torch.sub(z, lse[i, span], out=p)
+                nll = -p.gather(0, index).squeeze_(0)
+                p.exp_()
+                tp, fp, fn = slopes[i, :3]
+                u = torch.exp(-nll).mul_((tp - fn - fp).index_select(0, t))
+                for f, slope in zip(ctx.functions, slopes[i, 3:], strict=True):
+                    outer = slope.index_select(0, t)
+                    u -= outer if f.linear else outer.mul_(f.slope(nll))
+                torch.sub(fp.unsqueeze(1), torch.addmv(u, p.t(), fp), out=change)
+                if w is not None:
+                    p *= w
+                    u *= w
+                if out.dtype == p.dtype:
+                    torch.mul(p, change, out=out).scatter_add_(0, index, u.unsqueeze(0))
+                else:  # rounded once
+                    out.copy_(p.mul_(change).scatter_add_(0, index, u.unsqueeze(0)))
+        return grad, None, None, None, None
+
+
+def _pieces(logits: Tensor) -> list[tuple[int, slice]]:
+    return [(i, span) for samples, span in blocks(logits) for i in range(samples.start, samples.stop)]
+
+
+def _labels(ids: Tensor, weight_map: Tensor | None, ignore_index: int | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Class ids as indices, and the voxels' weights: None where all are 1, 0 where ignored (their id then is 0)."""
+    t = ids.long()
+    w = None if weight_map is None else weight_map.to(dtype)
+    if ignore_index is not None:
+        keep = t != ignore_index
+        t = t * keep
+        w = keep.to(dtype) if w is None else w * keep
+    return t, w
+
+
+def _weighted(values: Tensor, w: Tensor | None) -> Tensor:
+    return values if w is None else values * w

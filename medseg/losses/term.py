@@ -1,0 +1,121 @@
+"""What every term of the sum has in common, and the treatment of empty references, once for all region terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from medseg.losses.inputs import Activation
+from medseg.losses.statistics import Counts, Statistics
+from medseg.losses.voxelwise import VoxelFunction
+
+ReduceOver = Literal["sample", "batch"]
+Empty = Literal["smooth", "skip", "volume", "batch"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the terms of one sum share."""
+
+    num_classes: int
+    activation: Activation
+    include_background: bool = False
+    reduce_over: ReduceOver = "batch"
+    empty: Empty = "smooth"
+
+    @property
+    def region_classes(self) -> int:
+        """Classes that region terms count."""
+        return self.num_classes - self.drops_background
+
+    @property
+    def drops_background(self) -> bool:
+        """Whether the first channel is a background that region terms leave out."""
+        return self.activation == "softmax" and not self.include_background
+
+
+class Term(nn.Module):
+    """A function of the shared statistics.
+
+    A term names the voxel functions that it needs, if any, and turns statistics into a scalar. Keyword-only arguments of its constructor
+    are its parameters in a config; a ValueError there starts with the parameter's name.
+    """
+
+    functions: tuple[VoxelFunction, ...] = ()
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self.setting = setting
+
+    def forward(self, samples: Statistics, batch: Statistics) -> Tensor:
+        """The term's value, from the statistics of each sample and of the whole batch."""
+        raise NotImplementedError
+
+
+def region_mean(setting: Setting, samples: Statistics, batch: Statistics, region_loss: Callable[[Counts, Tensor], Tensor]) -> Tensor:
+    """The mean over classes (and over samples, with `reduce_over: sample`) of a loss on soft counts, minding empty references.
+
+    `region_loss(counts, counted)` gives the loss (G, C) of each group and class; `counted` (G, C) tells which classes take part, for
+    losses that join classes in one ratio. What happens where a reference is empty, so that all p is false positive (S its sum, N the
+    voxels, s the smoothing):
+
+    ======== ============================================== ======================================== =========================
+    `empty`  loss of the class                              gradient of a voxel's p                  of all N voxels at p = 1
+    ======== ============================================== ======================================== =========================
+    smooth   the ratio as it is, for Dice S / (S + s)       s / (S + s)^2: 1 / s, but none once      1 (gradient s / N^2)
+                                                            S >> s
+    skip     none, and not in the mean                      none: needs a voxelwise partner          none
+    volume   S / N, the volume fraction predicted           1 / N, whatever S                        1
+    batch    the ratio with the counts of the whole batch   that of the other samples' lesions;      as the batch
+                                                            as `smooth` if all are empty
+    ======== ============================================== ======================================== =========================
+
+    Gradients are divided by the number of (sample, class) pairs in the mean. With `reduce_over: batch` a reference is empty when it is in
+    the whole batch (over all ranks), and `batch` means the same as `smooth`. Nothing left in the mean gives a graph-connected 0.
+    """
+    over_samples = setting.reduce_over == "sample"
+    counts = (samples if over_samples else batch).counts
+    whole = batch.counts
+    if setting.drops_background:
+        counts, whole = counts.foreground(), whole.foreground()
+    absent = counts.volume == 0
+    if setting.empty == "batch" and over_samples:
+        counts = counts.where(absent, whole)
+    counted = ~absent if setting.empty in ("skip", "volume") else torch.ones_like(absent)
+    loss = region_loss(counts, counted)
+    if setting.empty == "volume":
+        loss = torch.where(absent, ratio(counts.fp, counts.size), loss)
+    elif setting.empty == "skip":
+        loss = torch.where(absent, 0.0, loss)
+    total = loss.sum()
+    number = counted.sum() if setting.empty == "skip" else total.new_full((), loss.numel())
+    if over_samples:
+        total, number = samples.over_ranks(torch.stack([total, number.to(total)])).unbind(0)
+    return total / number.detach().clamp_min(1)
+
+
+def ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """The ratio part / whole where both are sums of non-negative numbers; 0 / 0 is 0."""
+    return part / whole.clamp_min(1e-30)  # whose inverse still fits float32, in which the gradient goes back to the voxels
+
+
+def per_class(values: float | Sequence[float], count: int, name: str) -> list[float]:
+    """`count` non-negative numbers, from a list or one number for all."""
+    numbers = [float(values)] * count if isinstance(values, int | float) else [float(value) for value in values]
+    if len(numbers) != count:
+        raise ValueError(f"{name} must have one value a class, {count}, got {len(numbers)}")
+    if not all(0 <= number < float("inf") for number in numbers):
+        raise ValueError(f"{name} must be finite and not negative, got {numbers}")
+    return numbers
+
+
+def check_range(name: str, value: float, low: float, high: float = float("inf"), *, above: bool = False) -> float:
+    """The value, if low <= value <= high (low < value with `above`); ValueError otherwise."""
+    if not (low < value if above else low <= value) or not value <= high or value == float("inf"):
+        bound = f"above {low:g}" if above else f"at least {low:g}"
+        raise ValueError(f"{name} must be {bound}{f' and at most {high:g}' if high < float('inf') else ''}, got {value}")
+    return float(value)

@@ -1,0 +1,80 @@
+r"""Functions of one voxel's negative log-probability: what a voxelwise loss does with $n = -\log p_t \ge 0$.
+
+They know neither classes nor weights: those act on sums by class (see `statistics.py`), so that terms which differ only in weights share
+one function, one evaluation and one slope. Each states its own derivative, because the pass over the voxels is differentiated by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from medseg.losses.powers import power, power_slope
+
+
+class VoxelFunction(Protocol):
+    """A hashable function of n; equal functions are evaluated once."""
+
+    linear: bool
+    """Whether the function is n itself, so that its slope needs no n."""
+
+    def value(self, n: Tensor) -> Tensor:
+        """The loss of each voxel."""
+
+    def slope(self, n: Tensor) -> Tensor:
+        """The derivative with respect to n, finite at 0."""
+
+
+@dataclass(frozen=True)
+class LogLoss:
+    """n itself: cross entropy."""
+
+    linear = True
+
+    def value(self, n: Tensor) -> Tensor:
+        """The loss of each voxel."""
+        return n
+
+    def slope(self, n: Tensor) -> Tensor:
+        """The derivative with respect to n."""
+        return torch.ones_like(n)
+
+
+@dataclass(frozen=True)
+class FocalLogLoss:
+    r"""$(1 - e^{-n})^\gamma\,n$: focal loss. Its slope at 0 is 0 for any $\gamma > 0$, also below 1."""
+
+    gamma: float
+    linear = False
+
+    def value(self, n: Tensor) -> Tensor:
+        """The loss of each voxel."""
+        return (-torch.expm1(-n)) ** self.gamma * n
+
+    def slope(self, n: Tensor) -> Tensor:
+        """The derivative with respect to n."""
+        p = torch.exp(-n)
+        q = -torch.expm1(-n)
+        if self.gamma < 1:
+            return q.clamp_min(torch.finfo(q.dtype).tiny) ** (self.gamma - 1) * (q + self.gamma * p * n)
+        return q ** (self.gamma - 1) * (q + self.gamma * p * n)
+
+
+@dataclass(frozen=True)
+class PowerLogLoss:
+    r"""$n^g$: the voxelwise part of the exponential-logarithmic loss, with a bounded slope (see `power`)."""
+
+    exponent: float
+    join: float
+    linear = False
+
+    def value(self, n: Tensor) -> Tensor:
+        """The loss of each voxel."""
+        return power(n, self.exponent, self.join)
+
+    def slope(self, n: Tensor) -> Tensor:
+        """The derivative with respect to n."""
+        return power_slope(n, self.exponent, self.join)

@@ -1,0 +1,58 @@
+"""What every network of medseg promises, whichever library it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from medseg.config.errors import ConfigError, Problem
+
+
+class SegmentationNetwork(nn.Module):
+    """A network that maps images (B, C, *spatial) to logits (B, K, *spatial).
+
+    With deep supervision, in training mode, it gives a list of logits instead, finest first, each coarser one at its own resolution.
+    State-dict keys start with `body.`, whatever the library.
+
+    Args:
+        body: The network itself.
+        spatial_dims: 2 or 3.
+        in_channels: Image channels.
+        out_channels: Logits a voxel.
+        divisor: Input sizes must be multiples of this, one number a spatial axis; inference pads up to it.
+    """
+
+    def __init__(self, body: nn.Module, *, spatial_dims: int, in_channels: int, out_channels: int, divisor: Sequence[int]) -> None:
+        super().__init__()
+        self.body = body
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.divisor = tuple(divisor)
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """Give the logits. Raises ValueError when the size is no multiple of `divisor`."""
+        if any(size % step for size, step in zip(image.shape[2:], self.divisor, strict=True)):
+            raise ValueError(f"image size {tuple(image.shape[2:])} must be a multiple of {self.divisor} along each axis")
+        return self.body(image)
+
+    def check_size(self, size: Sequence[int], key: str) -> None:
+        """Raise ConfigError when a patch or window of this size, set by the config's `key`, does not fit the network."""
+        if any(n % step for n, step in zip(size, self.divisor, strict=True)):
+            near = [max(1, round(n / step)) * step for n, step in zip(size, self.divisor, strict=True)]
+            message = f"{list(size)} must be a multiple of {list(self.divisor)}, by which the network divides its input"
+            raise ConfigError([Problem("config", key, message, f"use for example {near}")])
+
+
+def invalid(key: str, message: str, suggestion: str | None = None) -> ConfigError:
+    """Make the error for a setting of the network that shows to be wrong only when it is built."""
+    return ConfigError([Problem("config", f"network.{key}", message, suggestion)])
+
+
+def product(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Multiply the strides of all levels, axis by axis."""
+    total = [1] * len(strides[0])
+    for stride in strides:
+        total = [a * b for a, b in zip(total, stride, strict=True)]
+    return tuple(total)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medseg.data.case import Case, DataSet, Fault
+from medseg.data.geometry import Geometry
+from medseg.data.images import write_label
+from medseg.data.labels import LabelSchema
+from medseg.errors import DataError
+
+
+def picture(path: Path, *shape: int) -> Path:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, size=shape, dtype=np.uint8)).save(path)
+    return path
+
+
+def volume(path: Path, value: int, shape: tuple[int, ...] = (3, 4, 5), spacing: float = 1.0) -> Path:
+    write_label(path, np.full(shape, value), Geometry(shape, np.diag([spacing, 1, 1, 1])))
+    return path
+
+
+class TestReadImage:
+    def test_channel_files_are_stacked_in_order(self, tmp_path: Path) -> None:
+        paths = tuple(volume(tmp_path / f"a_{index}.nii.gz", index + 5) for index in range(3))
+        image, geometry = Case("a", paths, None, "a", 3).read_image()
+        assert image.shape == (3, 3, 4, 5)
+        assert image[:, 0, 0, 0].tolist() == [5, 6, 7]
+        assert geometry.shape == (3, 4, 5)
+
+    def test_grey_becomes_colour_where_asked(self, tmp_path: Path) -> None:
+        path = picture(tmp_path / "a.png", 4, 5)
+        image, _ = Case("a", (path,), None, "a", 3).read_image()
+        np.testing.assert_array_equal(image, np.stack([np.array(Image.open(path))] * 3))
+
+    def test_colour_becomes_grey_as_pillow_does_it(self, tmp_path: Path) -> None:
+        path = picture(tmp_path / "a.png", 4, 5, 3)
+        image, _ = Case("a", (path,), None, "a", 1).read_image()
+        with Image.open(path) as opened:
+            np.testing.assert_allclose(image[0], np.array(opened.convert("L")), atol=0.51)
+
+    def test_without_a_wish_the_files_decide(self, tmp_path: Path) -> None:
+        assert Case("a", (picture(tmp_path / "a.png", 4, 5, 3),), None, "a").read_image()[0].shape == (3, 4, 5)
+
+    def test_volumes_are_never_converted(self, tmp_path: Path) -> None:
+        path = volume(tmp_path / "a.nii.gz", 1)
+        with pytest.raises(DataError, match=r"a\.nii\.gz hold 1 channels, the data set has 3; complete the case's channels"):
+            Case("a", (path,), None, "a", 3).read_image()
+
+    def test_channels_in_another_grid_are_named(self, tmp_path: Path) -> None:
+        paths = (volume(tmp_path / "a_0000.nii.gz", 1), volume(tmp_path / "a_0001.nii.gz", 1, spacing=2.0))
+        with pytest.raises(
+            DataError, match=r"a_0001\.nii\.gz: lies in another grid than a_0000\.nii\.gz: spacing \(2, 1, 1\) mm against \(1, 1, 1\)"
+        ):
+            Case("a", paths, None, "a", 2).read_image()
+
+    def test_a_missing_channel_is_named(self, tmp_path: Path) -> None:
+        paths = (volume(tmp_path / "a_0000.nii.gz", 1), tmp_path / "a_0001.nii.gz")
+        with pytest.raises(DataError, match=r"a_0001\.nii\.gz: the file does not exist"):
+            Case("a", paths, None, "a", 2).read_image()
+
+
+class TestReadLabel:
+    def test_the_label_comes_as_on_disk(self, tmp_path: Path) -> None:
+        label, geometry = Case("a", (), volume(tmp_path / "a.nii.gz", 3), "a").read_label()
+        assert (label == 3).all()
+        assert geometry.shape == (3, 4, 5)
+
+    def test_a_case_without_a_label_says_so(self) -> None:
+        with pytest.raises(DataError, match="case 'a' has no label"):
+            Case("a", (), None, "a").read_label()
+
+
+class TestDataSet:
+    def test_the_summary_is_plain_json_and_holds_no_path(self, tmp_path: Path) -> None:
+        dataset = DataSet("set", tmp_path, (), ("T1", "T2"), LabelSchema.exclusive({"lesion": 1}), 3, ".nii.gz")
+        summary = json.loads(json.dumps(dataset.summary()))
+        assert summary == dataset.summary()
+        assert LabelSchema.from_dict(summary["labels"]) == dataset.labels
+        assert str(tmp_path) not in json.dumps(summary)
+
+
+class TestFault:
+    def test_reads_as_file_problem_remedy(self) -> None:
+        assert str(Fault("error", "a", Path("x.png"), "is bad", "fix it")) == "x.png: is bad; fix it"
+        assert str(Fault("error", "a", None, "is bad", "fix it")) == "a: is bad; fix it"
+        assert str(Fault("error", "", None, "is bad", "fix it")) == "data set: is bad; fix it"

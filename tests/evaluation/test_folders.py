@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.data.geometry import Geometry
+from medseg.data.images import write_label
+from medseg.data.labels import LabelSchema
+from medseg.errors import DataError
+from medseg.evaluation import evaluate_folders, read_rows
+
+AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
+
+
+def box(low: int, high: int, value: int = 1) -> np.ndarray:
+    array = np.zeros((8, 8, 6), np.uint8)
+    array[low:high, low:high, 2:4] = value
+    return array
+
+
+def write(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> None:
+    write_label(path, array, Geometry(array.shape, affine))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Three cases: perfect, half, missed."""
+    pred, ref = tmp_path / "pred", tmp_path / "ref"
+    for name, prediction in [("a", box(2, 4)), ("b", box(2, 3)), ("c", box(0, 0))]:
+        write(ref / f"{name}.nii.gz", box(2, 4))
+        write(pred / f"{name}.nii.gz", prediction)
+    return pred, ref, tmp_path / "out"
+
+
+class TestScores:
+    def test_every_case_is_scored_and_written(self, folders: tuple[Path, Path, Path]) -> None:
+        result = evaluate_folders(*folders)
+        assert result.exit_code == 0
+        assert {row.case_id: row.value for row in result.rows if row.metric == "dice"} == pytest.approx({"a": 1.0, "b": 0.4, "c": 0.0})
+        assert read_rows(folders[2] / "cases.csv") == result.rows
+        assert json.loads((folders[2] / "summary.json").read_text()) == result.summary
+        assert result.summary["metrics"]["dice/foreground"]["mean"] == pytest.approx(1.4 / 3)
+        with (folders[2] / "lesions.csv").open() as file:
+            lesions = list(csv.DictReader(file))
+        assert [(line["case_id"], line["side"], line["voxels"], line["matched"]) for line in lesions if line["side"] == "reference"] == [
+            ("a", "reference", "8", "True"),
+            ("b", "reference", "8", "True"),
+            ("c", "reference", "8", "False"),
+        ]
+        assert float(lesions[0]["size"]) == pytest.approx(16.0)
+
+    def test_the_rules_are_printed_in_the_summary(self, folders: tuple[Path, Path, Path]) -> None:
+        summary = evaluate_folders(*folders).summary
+        assert "excluded from the mean and counted" in summary["definitions"]["empty"]
+        assert summary["labels"]["classes"] == ["foreground"]
+
+    def test_suffixes_may_differ(self, folders: tuple[Path, Path, Path]) -> None:
+        pred, ref, out = folders
+        (pred / "a.nii.gz").unlink()
+        write(pred / "a.mha", box(2, 4))
+        (pred / "b.nii.gz").rename(pred / "b.nii.gz.bak")
+        write(pred / "b.nrrd", box(2, 4))
+        result = evaluate_folders(pred, ref, out)
+        assert [row.value for row in result.rows if row.metric == "dice"] == [1.0, 1.0, 0.0]
+
+    def test_no_temporary_file_is_left(self, folders: tuple[Path, Path, Path]) -> None:
+        evaluate_folders(*folders)
+        assert sorted(path.name for path in folders[2].iterdir()) == ["cases.csv", "lesions.csv", "summary.json"]
+
+    def test_patients_come_from_a_groups_file(self, folders: tuple[Path, Path, Path]) -> None:
+        (folders[1].parent / "groups.csv").write_text("case,group\na,p1\nb,p1\nc,p2\n")
+        assert [row.group for row in evaluate_folders(*folders).rows if row.metric == "dice"] == ["p1", "p1", "p2"]
+
+    def test_pictures_are_scored_in_pixels(self, tmp_path: Path) -> None:
+        square = np.zeros((10, 12), np.uint8)
+        square[2:5, 2:5] = 1
+        for folder, array in (("pred", square), ("ref", square)):
+            write_label(tmp_path / folder / "x.png", array, Geometry(array.shape, np.eye(4)))
+        result = evaluate_folders(tmp_path / "pred", tmp_path / "ref", tmp_path / "out")
+        assert {row.value for row in result.rows} == {1.0}
+
+
+class TestFaultsOfCases:
+    def test_a_missing_prediction_counts_as_missed_and_is_listed(self, folders: tuple[Path, Path, Path]) -> None:
+        (folders[0] / "a.nii.gz").unlink()
+        result = evaluate_folders(*folders)
+        assert result.missing == ["a"] == result.summary["missing"]
+        assert result.exit_code == 1
+        assert result.summary["metrics"]["dice"]["mean"] == pytest.approx(0.4 / 3)
+
+    def test_an_extra_prediction_is_only_listed(self, folders: tuple[Path, Path, Path]) -> None:
+        write(folders[0] / "z.nii.gz", box(2, 4))
+        result = evaluate_folders(*folders)
+        assert (result.extra, result.exit_code) == (["z"], 0)
+        assert result.summary["cases"] == 3
+
+    def test_another_grid_is_a_fault_of_that_case_alone(self, folders: tuple[Path, Path, Path]) -> None:
+        write(folders[0] / "b.nii.gz", box(2, 4), np.diag([1.0, 1.0, 3.0, 1.0]))
+        result = evaluate_folders(*folders)
+        assert list(result.faults) == ["b"]
+        assert "b.nii.gz" in result.faults["b"]
+        assert "spacing" in result.faults["b"]
+        assert {row.case_id for row in result.rows} == {"a", "c"}
+        assert result.exit_code == 1
+
+    def test_another_shape_is_a_fault(self, folders: tuple[Path, Path, Path]) -> None:
+        write(folders[0] / "b.nii.gz", box(2, 4)[:-1])
+        assert "shape" in evaluate_folders(*folders).faults["b"]
+
+    def test_a_truncated_file_is_a_fault(self, folders: tuple[Path, Path, Path]) -> None:
+        path = folders[0] / "b.nii.gz"
+        path.write_bytes(path.read_bytes()[:40])
+        result = evaluate_folders(*folders, LabelSchema.exclusive({"lesion": 1}))
+        assert "b.nii.gz" in result.faults["b"]
+        assert len({row.case_id for row in result.rows}) == 2
+
+    def test_an_unknown_label_value_is_a_fault(self, folders: tuple[Path, Path, Path]) -> None:
+        write(folders[0] / "b.nii.gz", box(2, 4, value=7))
+        result = evaluate_folders(*folders, LabelSchema.exclusive({"lesion": 1}))
+        assert "7" in result.faults["b"]
+
+
+class TestFaultsOfFolders:
+    def test_a_missing_folder_is_named(self, folders: tuple[Path, Path, Path]) -> None:
+        with pytest.raises(DataError, match=r"no_such.*does not exist"):
+            evaluate_folders(folders[0].parent / "no_such", folders[1], folders[2])
+
+    def test_an_empty_folder_is_refused(self, folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(DataError, match="no label map"):
+            evaluate_folders(tmp_path / "empty", folders[1], folders[2])
+
+    def test_folders_without_a_common_name_are_refused(self, folders: tuple[Path, Path, Path]) -> None:
+        for path in list(folders[0].iterdir()):
+            path.rename(path.with_name("x" + path.name))
+        with pytest.raises(DataError, match="no prediction has the name of a reference"):
+            evaluate_folders(*folders)
+
+    def test_two_files_of_one_name_are_refused(self, folders: tuple[Path, Path, Path]) -> None:
+        write(folders[0] / "a.mha", box(2, 4))
+        with pytest.raises(DataError, match=r"a\.mha and a\.nii\.gz"):
+            evaluate_folders(*folders)
+
+    def test_nothing_is_written_when_no_case_can_be_scored(self, folders: tuple[Path, Path, Path]) -> None:
+        for name in "abc":
+            write(folders[0] / f"{name}.nii.gz", box(2, 4)[:-1])
+        with pytest.raises(DataError, match="no case could be scored"):
+            evaluate_folders(*folders)
+        assert not folders[2].exists()
+
+
+class TestRealData:
+    @pytest.mark.parametrize(("name", "labels"), [("Task04_Hippocampus", "labelsTr"), ("Dataset501_OpenMS", "labelsTr")])
+    def test_a_set_against_itself_is_perfect(self, real_data: Path, tmp_path: Path, name: str, labels: str) -> None:
+        pred, ref = tmp_path / "pred", tmp_path / name / "labels"
+        for folder in (pred, ref):
+            folder.mkdir(parents=True)
+            for path in sorted((real_data / name / labels).glob("*.nii.gz"))[:2]:
+                (folder / path.name).symlink_to(path)
+        (tmp_path / name / "dataset.json").symlink_to(real_data / name / "dataset.json")
+        result = evaluate_folders(pred, ref, tmp_path / "out")
+        assert result.exit_code == 0
+        assert {row.value for row in result.rows if row.metric != "volume_difference_ml"} == {1.0}
+        assert result.summary["labels_from"].endswith("dataset.json")

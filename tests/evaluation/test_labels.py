@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.data.geometry import Geometry
+from medseg.data.images import write_label
+from medseg.errors import DataError
+from medseg.evaluation import find_labels
+
+
+def write(path: Path, *values: int) -> Path:
+    array = np.zeros((2, 4), np.uint16)
+    array[0, : len(values)] = values
+    write_label(path, array, Geometry(array.shape, np.eye(4)))
+    return path
+
+
+class TestFindLabels:
+    @pytest.mark.parametrize("labels", [{"background": 0, "core": 2, "edema": 1}, {"0": "background", "2": "core", "1": "edema"}])
+    @pytest.mark.parametrize("beside", [True, False])
+    def test_a_dataset_json_names_the_classes(self, tmp_path: Path, labels: dict[str, object], beside: bool) -> None:
+        reference = tmp_path / "labelsTr"
+        file = write(reference / "a.png", 1)
+        ((reference if not beside else tmp_path) / "dataset.json").write_text(json.dumps({"labels": labels}))
+        schema, source = find_labels(reference, [file], [])
+        assert schema.classes == ("core", "edema")
+        assert schema.members == ((2,), (1,))
+        assert source.endswith("dataset.json")
+
+    def test_regions_and_ignore_label_are_understood(self, tmp_path: Path) -> None:
+        content = {"labels": {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}, "regions_class_order": [1, 2]}
+        (tmp_path / "dataset.json").write_text(json.dumps(content))
+        schema, _ = find_labels(tmp_path, [], [])
+        assert schema.overlapping
+        assert schema.ignore_value == 3
+
+    def test_without_it_the_integers_are_the_classes(self, tmp_path: Path) -> None:
+        files = [write(tmp_path / "r" / "a.png", 4), write(tmp_path / "r" / "b.png", 255, 2)]
+        assert find_labels(tmp_path / "r", files, [])[0].members == ((2,), (4,), (255,))
+
+    def test_maps_without_any_foreground_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="anything but 0"):
+            find_labels(tmp_path / "r", [write(tmp_path / "r" / "a.png")], [])
+
+    def test_two_binary_sides_are_one_class_whatever_their_values(self, tmp_path: Path) -> None:
+        reference, prediction = write(tmp_path / "r" / "a.png", 255), write(tmp_path / "p" / "a.png", 1)
+        schema, source = find_labels(tmp_path / "r", [reference], [prediction])
+        assert (schema.classes, schema.members) == (("foreground",), ((1, 255),))
+        assert "255 in references, 1 in predictions" in source
