@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("overrides", metavar="key=value", nargs="*", help="settings that replace the run's")
 
     sub = command("finetune", finetune, "train from the weights of another run")
-    sub.add_argument("--from", dest="source", metavar="RUN", type=Path, required=True, help="run folder or checkpoint to take the weights from")
+    sub.add_argument("--from", dest="source", metavar="RUN", type=Path, required=True, help="run folder or checkpoint with the weights")
     takes_config(sub)
 
     sub = command("sweep", sweep, "train losses x seeds; a rerun skips what is finished")

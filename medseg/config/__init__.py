@@ -102,4 +102,5 @@ def to_yaml(config: Config) -> str:
 def _load(config: str, overrides: Sequence[str], partial: bool = False) -> dict[str, Any]:
     problems: list[Problem] = []
     root = load_file(find_config(config), problems)
-    return resolve(root, overrides, problems, partial=partial)
+    values: dict[str, Any] = plain(resolve(root, overrides, problems, partial=partial))
+    return values

@@ -7,6 +7,7 @@ from dataclasses import MISSING
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from medseg.config.kinds import alternatives, kind
+from medseg.config.schema import Component
 from medseg.config.tree import DEFAULT, Node, wrap
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ def _typed(value: Any, annotation: Any) -> Any:
 
 
 def defaults(schema: type) -> Node:
-    """The schema's defaults as a tree; sections without a default hold those of their fields."""
+    """The schema's defaults as a tree; sections without a default hold those of their fields, components without one are left out."""
     values: dict[str, Node] = {}
     hints = get_type_hints(schema)
     for field in dataclasses.fields(schema):
@@ -40,6 +41,6 @@ def defaults(schema: type) -> Node:
             values[field.name] = wrap(dataclasses.asdict(default), DEFAULT)  # type: ignore[arg-type]
         elif default is not MISSING:
             values[field.name] = wrap(default, DEFAULT)
-        elif dataclasses.is_dataclass(hints[field.name]) and (inner := defaults(hints[field.name])).value:
-            values[field.name] = inner
+        elif dataclasses.is_dataclass(hints[field.name]) and hints[field.name] is not Component:
+            values[field.name] = defaults(hints[field.name])
     return Node(values, DEFAULT)

@@ -43,7 +43,8 @@ class ConfigError(MedsegError):
 def closest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, or None when nothing is near."""
     by_lower = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    started = [choice for choice in by_lower if len(word) > 2 and choice.startswith(word.lower())]
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1) or (started if len(started) == 1 else [])
     return by_lower[near[0]] if near else None
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import yaml
 
 from medseg.config.errors import Problem
-from medseg.config.tree import COMMAND_LINE, KeyPath, Node, key_text
+from medseg.config.tree import KeyPath, Node, key_text
 
 _TAG = "tag:yaml.org,2002:"
 _IMPLICIT = {
@@ -80,13 +80,13 @@ def read_file(path: Path, problems: list[Problem]) -> Node:
     return Node(node.value, shown)
 
 
-def read_value(text: str, path: KeyPath, problems: list[Problem]) -> Node | None:
+def read_value(text: str, path: KeyPath, source: str, problems: list[Problem]) -> Node | None:
     """Read the value of an override: a YAML flow list, mapping or quoted text, else the whole text as one plain scalar."""
     text = text.strip()
     if text[:1] in ("[", "{", '"', "'"):
-        return _read(text, lambda mark: COMMAND_LINE, COMMAND_LINE, path, problems)
+        return _read(text, lambda mark: source, source, path, problems)
     name = next((name for name, (pattern, _) in _IMPLICIT.items() if pattern.match(text)), "str")
-    return _scalar(name, text, COMMAND_LINE, path, problems)
+    return _scalar(name, text, source, path, problems)
 
 
 def write_text(values: dict[str, Any]) -> str:

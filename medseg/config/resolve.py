@@ -1,9 +1,8 @@
-"""From layers and overrides to the plain dict of a whole, checked config."""
+"""From the tree that the files say to the tree of a whole, checked config."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from medseg.config.build import defaults
 from medseg.config.check import check
@@ -11,12 +10,17 @@ from medseg.config.errors import ConfigError, Problem
 from medseg.config.load import interpolate
 from medseg.config.overrides import apply_overrides
 from medseg.config.schema import Config
-from medseg.config.tree import COMMAND_LINE, Node, merge, plain
+from medseg.config.tree import COMMAND_LINE, Node, merge
 
 
 def resolve(
-    root: Node, overrides: Sequence[str], problems: Sequence[Problem] = (), schema: type = Config, partial: bool = False
-) -> dict[str, Any]:
+    root: Node,
+    overrides: Sequence[str],
+    problems: Sequence[Problem] = (),
+    schema: type = Config,
+    partial: bool = False,
+    source: str = COMMAND_LINE,
+) -> Node:
     """Lay defaults below and overrides above a config, replace its references and check it.
 
     Args:
@@ -25,6 +29,7 @@ def resolve(
         problems: What was found while reading the files.
         schema: The dataclass that describes it.
         partial: Whether it is a fragment, which gets no defaults and may miss required keys.
+        source: Who gave the overrides.
 
     Raises:
         ConfigError: With everything that is wrong, `problems` included.
@@ -33,13 +38,12 @@ def resolve(
     unreadable = bool(told)  # then keys may be missing only because a file could not be read
     if not partial:
         root = Node(merge(defaults(schema), root).value, root.origin)
-    root = apply_overrides(root, overrides, told)
+    root = apply_overrides(root, overrides, told, source)
     root = interpolate(root, told)
     places = {(problem.source, problem.key) for problem in told}
     told += [problem for problem in check(root, schema, partial or unreadable) if (problem.source, problem.key) not in places]
     raise_problems(told)
-    values: dict[str, Any] = plain(root)
-    return values
+    return root
 
 
 def raise_problems(problems: Sequence[Problem]) -> None:

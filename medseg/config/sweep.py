@@ -1,18 +1,18 @@
 """A sweep: one experiment trained with several losses and several seeds.
 
 name: small_lesion
-experiment: small_lesion                     # the config that the points share
-losses: [loss/bce_dice, loss/focal_tversky]  # each puts its `loss:` section in place of the experiment's
+base: _base/small_lesion.yaml         # what the points share
+losses: [bce_dice, focal_tversky]     # presets of `loss/`, or any file with a `loss:` section
 seeds: [0, 1, 2]
-settings: {trainer: {max_epochs: 10}}        # laid over the experiment
+overrides: [trainer.max_epochs=10]    # for every point
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from medseg.config.build import build
 from medseg.config.errors import ConfigError, Problem
@@ -20,7 +20,7 @@ from medseg.config.find import find_config, find_in, nearest_config, shipped_con
 from medseg.config.load import load_file
 from medseg.config.resolve import raise_problems, resolve
 from medseg.config.schema import Config
-from medseg.config.tree import Node, merge, wrap
+from medseg.config.tree import Node, merge, plain, wrap
 
 
 @dataclass
@@ -29,14 +29,14 @@ class SweepConfig:
 
     name: str
     """Name of the sweep and of its folder."""
-    experiment: str
-    """The config of every point, as `medseg train` takes it."""
+    base: str
+    """The config that the points share, whole or without name and loss."""
     losses: list[str]
-    """Files with a `loss:` section: presets, or whole configs of which only that section counts."""
+    """Presets by name, or files of which only the `loss:` section counts; each is laid over the base."""
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     """Each loss is trained once with each."""
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Any section of a config, laid over the experiment."""
+    overrides: list[str] = field(default_factory=list)
+    """`key=value` pairs for every point."""
 
 
 @dataclass(frozen=True)
@@ -61,72 +61,72 @@ def load_sweep(sweep: str, overrides: Sequence[str] = ()) -> Sweep:
     """Read a sweep file and check every point of it, before anything is trained.
 
     Args:
-        sweep: A bare name, a file name or a path, as for `load_config`; it is first looked for in a folder `sweeps` of the configs.
-        overrides: `key=value` pairs on the sweep file: `seeds=[0]`, `settings.trainer.max_epochs=2`.
+        sweep: A bare name, a file name or a path, as for `load_config`; it is first looked for in the folders `sweeps` of the configs.
+        overrides: `key=value` pairs on the sweep file: `seeds=[0]`, `overrides=[trainer.max_epochs=2]`.
 
     Raises:
-        ConfigError: With everything that is wrong with the sweep or with any of its points.
+        ConfigError: With everything that is wrong with the sweep, or else with any of its points.
     """
     path = find_in(sweep, [Path("configs/sweeps"), shipped_configs() / "sweeps"]) or find_config(sweep)
     problems: list[Problem] = []
-    root = load_file(path, problems)
-    plan = build(SweepConfig, resolve(root, overrides, problems, SweepConfig))
-    places = _Places(root, path)
-    raise_problems(_faults(plan, places))
-    return Sweep(plan.name, _points(plan, places))
+    root = resolve(load_file(path, problems), overrides, problems, SweepConfig)
+    plan = build(SweepConfig, plain(root))
+    raise_problems(_faults(plan, root))
+    return Sweep(plan.name, _points(plan, root, path.parent))
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Where the sweep's keys stand, for messages, and its file."""
-
-    root: Node
-    path: Path
-
-    def problem(self, key: str, message: str, suggestion: str | None = None) -> Problem:
-        node = self.root.value.get(key.partition("[")[0], self.root)
-        return Problem(node.origin, key, message, suggestion)
-
-    def layer(self, key: str, config: str, problems: list[Problem]) -> Node:
-        """The file that a key of the sweep names; found as by `find_config`, then beside the sweep file."""
-        found = find_in(config, [Path(), Path("configs"), shipped_configs(), self.path.parent])
-        if found is None:
-            problems.append(self.problem(key, f"no such config: {config}", nearest_config(config, Path())))
-            return Node({}, config)
-        return load_file(found, problems)
+def _problem(root: Node, key: str, message: str, suggestion: str | None = None) -> Problem:
+    """A problem of a key of the sweep file, such as `losses[1]`."""
+    return Problem(root.value[key.partition("[")[0]].origin, key, message, suggestion)
 
 
-def _faults(plan: SweepConfig, places: _Places) -> list[Problem]:
-    names = [Path(loss).stem for loss in plan.losses]
+def _faults(plan: SweepConfig, root: Node) -> list[Problem]:
     faults = []
-    for key, values in (("losses", names), ("seeds", plan.seeds)):
+    names = [Path(loss).stem for loss in plan.losses]
+    for key, values in (("losses", names), ("seeds", list(map(str, plan.seeds)))):
         if not values:
-            faults.append(places.problem(key, "needs at least one item"))
-        twice = sorted({str(value) for value in values if list(values).count(value) > 1})
+            faults.append(_problem(root, key, "needs at least one item"))
+        twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
-            faults.append(places.problem(key, f"names {', '.join(twice)} twice", "each point is one run"))
+            faults.append(_problem(root, key, f"names {', '.join(twice)} twice", "each point is one run"))
     return faults
 
 
-def _points(plan: SweepConfig, places: _Places) -> tuple[SweepPoint, ...]:
+def _points(plan: SweepConfig, root: Node, folder: Path) -> tuple[SweepPoint, ...]:
     problems: list[Problem] = []
-    experiment = places.layer("experiment", plan.experiment, problems)
-    losses = [places.layer(f"losses[{index}]", loss, problems) for index, loss in enumerate(plan.losses)]
-    for index, loss in enumerate(losses):
-        if "loss" not in loss.value and not problems:
-            problems.append(places.problem(f"losses[{index}]", f"{plan.losses[index]} has no section `loss`"))
+    base = _file(plan.base, "base", root, folder, problems)
+    losses = [_loss(name, f"losses[{index}]", root, folder, problems) for index, name in enumerate(plan.losses)]
     raise_problems(problems)
-    settings = places.root.value.get("settings", Node({}, ""))
     points = []
-    for name, loss in zip(plan.losses, losses, strict=True):
+    for name, loss in zip((Path(loss).stem for loss in plan.losses), losses, strict=True):
         for seed in plan.seeds:
-            above = [Node({"loss": loss.value["loss"]}, loss.origin), settings, wrap({"seed": seed}, places.root.origin)]
-            root = experiment
-            for layer in above:
-                root = Node(merge(root, layer).value, experiment.origin)
+            chosen = Node({"name": wrap(name, root.value["losses"].origin), "seed": wrap(seed, root.value["seeds"].origin)}, root.origin)
+            layers = functools.reduce(merge, (base, loss, chosen))
             try:
-                points.append(SweepPoint(Path(name).stem, seed, build(Config, resolve(root, ()))))
+                config = resolve(Node(layers.value, base.origin), plan.overrides, source=root.value["overrides"].origin)
+                points.append(SweepPoint(name, seed, build(Config, plain(config))))
             except ConfigError as error:
                 problems += error.problems
     raise_problems(problems)
     return tuple(points)
+
+
+def _file(config: str, key: str, root: Node, folder: Path, problems: list[Problem], within: str = ".") -> Node:
+    """The file that a key of the sweep names: found as by `find_config`, also in the folder `within` the configs, or beside the sweep."""
+    places = [Path(), Path("configs"), shipped_configs()]
+    found = find_in(config, [*places[:1], *(place / within for place in places[1:]), *places[1:], folder])
+    if found is not None:
+        return load_file(found, problems)
+    problems.append(_problem(root, key, f"no such config: {config}", nearest_config(config, Path())))
+    return Node({}, config)
+
+
+def _loss(config: str, key: str, root: Node, folder: Path, problems: list[Problem]) -> Node:
+    """The `loss:` section of a preset or of a whole config."""
+    before = len(problems)
+    node = _file(config, key, root, folder, problems, within="loss")
+    if "loss" not in node.value:
+        if len(problems) == before:
+            problems.append(_problem(root, key, f"{config} has no section `loss`"))
+        return node
+    return Node({"loss": node.value["loss"]}, node.origin)

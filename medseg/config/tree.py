@@ -55,14 +55,14 @@ def wrap(value: Any, origin: str) -> Node:
 def merge(parent: Node, child: Node) -> Node:
     """Lay `child` over `parent`: sections merge key by key, everything else is replaced, lists included.
 
-    A child that changes the `name` of a component starts with empty `params`, since the parent's belong to another constructor;
-    params given on the command line stay, so that the order of overrides does not matter.
+    A child that changes the `name` of a component starts with empty `params`, since the parent's belong to another constructor.
+    Params of the child's own origin stay: on the command line, the order of name and params does not matter.
     """
     if not (parent.is_section and child.is_section):
         return child
     merged = dict(parent.value)
     if _renamed(parent, child):
-        kept = {key: value for key, value in parent.value["params"].value.items() if value.origin == COMMAND_LINE}
+        kept = {key: value for key, value in parent.value["params"].value.items() if value.origin == child.origin}
         merged["params"] = Node(kept, parent.value["params"].origin)
     for key, value in child.value.items():
         merged[key] = merge(merged[key], value) if key in merged else value

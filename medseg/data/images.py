@@ -74,7 +74,7 @@ def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
     """
     with _reading(path) as suffix:
         if suffix in NIFTI_SUFFIXES:
-            nifti = nibabel.load(path)
+            nifti = nibabel.load(path, mmap=False)
             return _channels_first(np.asarray(nifti.get_fdata(dtype=np.float32)), nifti.shape), _nifti_geometry(nifti)
         if suffix in ITK_SUFFIXES:
             image = SimpleITK.ReadImage(str(path))
@@ -96,7 +96,7 @@ def read_label(path: Path) -> tuple[np.ndarray, Geometry]:
     """
     with _reading(path) as suffix:
         if suffix in NIFTI_SUFFIXES:
-            nifti = nibabel.load(path)
+            nifti = nibabel.load(path, mmap=False)
             array, geometry = _channels_first(np.asanyarray(nifti.dataobj), nifti.shape), _nifti_geometry(nifti)
         elif suffix in ITK_SUFFIXES:
             image = SimpleITK.ReadImage(str(path))
@@ -121,7 +121,7 @@ def read_geometry(path: Path) -> Geometry:
     """
     with _reading(path) as suffix:
         if suffix in NIFTI_SUFFIXES:
-            return _nifti_geometry(nibabel.load(path))
+            return _nifti_geometry(nibabel.load(path, mmap=False))
         if suffix in ITK_SUFFIXES:
             return _itk_geometry(_itk_header(path))
         with _open_picture(path) as picture:
@@ -136,7 +136,7 @@ def count_channels(path: Path) -> int:
     """
     with _reading(path) as suffix:
         if suffix in NIFTI_SUFFIXES:
-            shape = nibabel.load(path).shape
+            shape = nibabel.load(path, mmap=False).shape
             return int(np.prod(shape[3:], dtype=int))
         if suffix in ITK_SUFFIXES:
             reader = _itk_header(path)

@@ -15,23 +15,27 @@ def world_size() -> int:
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """All-reduce. Every rank goes on to compute the same loss from it, so all ranks' gradients are equal and their sum is a multiple."""
+    """All-reduce forward and backward: what a rank puts in acts on every rank's result."""
 
     @staticmethod
     def forward(ctx: Any, local: Tensor) -> Tensor:
-        total = local.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return _summed(local)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0] * world_size()
+        return _summed(grads[0])  # ranks' gradients may differ: only some have a sample that uses the batch's counts
+
+
+def _summed(local: Tensor) -> Tensor:
+    total = local.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
 
 
 def sum_over_ranks(local: Tensor) -> Tensor:
     """The sum of every rank's tensor, differentiable.
 
-    The gradient carries a factor of the number of ranks, which cancels the averaging of `DistributedDataParallel`: parameters get the
-    gradient of the loss of the whole batch, also when ranks hold unequal shares of it.
+    Every rank computes the same loss from it, so the gradients of a parameter add up to that of the whole batch times the number of ranks;
+    `DistributedDataParallel` averages, which cancels the factor, also when ranks hold unequal shares of the batch.
     """
     return _SumOverRanks.apply(local) if world_size() > 1 else local

@@ -64,7 +64,8 @@ class EpochTable(Logger):
 
     def write(self) -> None:
         """Write the table atomically."""
-        columns = list(dict.fromkeys(key for row in self.rows.values() for key in row))
+        seen = dict.fromkeys(key for row in self.rows.values() for key in row)
+        columns = sorted(seen, key=lambda key: key.partition("/")[0] if "/" in key else "")  # epoch, step, train/..., val/...
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()

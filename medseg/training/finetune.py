@@ -41,19 +41,19 @@ def carry_weights(source: Path, task: SegmentationTask) -> Transfer:
     checkpoint = load_checkpoint(RunFolder.open(source).best if source.is_dir() else source)
     saved = checkpoint["medseg"]
     new = _interface(tuple(task.dataset.channels), task.dataset.labels.classes, task.config.loss.activation)
-    old = _interface(tuple(saved["dataset"]["channels"]), tuple(saved["dataset"]["labels"]["classes"]), saved["config"]["loss"]["activation"])
+    old = _interface(
+        tuple(saved["dataset"]["channels"]), tuple(saved["dataset"]["labels"]["classes"]), saved["config"]["loss"]["activation"]
+    )
     weights = {n.removeprefix("network."): t for n, t in checkpoint["state_dict"].items() if n.startswith("network.")}
 
     network = task.config.network
     params = {**network.params, "encoder_weights": None} if "encoder_weights" in network.params else network.params
-    axes = interface_axes(
-        lambda i, o: build_network(network.name, params, i, o, task.spatial_dims), len(new.channels), len(new.outputs)
-    )
+    axes = interface_axes(lambda i, o: build_network(network.name, params, i, o, task.spatial_dims), len(new.channels), len(new.outputs))
     transfer = Transfer(source, transfer_weights(weights, task.network, old, new, axes))
     if not any(row.outcome in ("loaded", "adapted") for row in transfer.rows):
         raise RunError(
-            f"{source}: none of its tensors fits this config's network ({network.name}; the source's is {saved['config']['network']['name']}); "
-            "use the same network section as the source's config.yaml"
+            f"{source}: none of its tensors fits this config's network ({network.name}; "
+            f"the source's is {saved['config']['network']['name']}); use the same network section as the source's config.yaml"
         )
     return transfer
 

@@ -35,7 +35,7 @@ RUN_DIR_VARIABLE = "MEDSEG_RUN_DIR"
 STAGES: tuple[tuple[Stage, str], ...] = (("train", "train"), ("val", "validate"), ("test", "test"))
 
 
-class Interrupted(RunError):
+class InterruptedRunError(RunError):
     """Ctrl-C during training: the run can be resumed."""
 
     exit_code = 130
@@ -94,7 +94,7 @@ def fit(config: Config, data: SegmentationDataModule, task: SegmentationTask, ru
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         done = f"epoch {trainer.current_epoch} of {config.trainer.max_epochs}"
-        raise Interrupted(f"interrupted in {done}; go on with: medseg resume {run.path}") from None
+        raise InterruptedRunError(f"interrupted in {done}; go on with: medseg resume {run.path}") from None
     if trainer.is_global_zero:
         score_run(data, run, config.trainer.precision, config.trainer.accelerator)
     return run
@@ -106,7 +106,9 @@ def describe(config: Config, data: SegmentationDataModule, task: SegmentationTas
     counts = ", ".join(f"{len(data.case_ids(stage))} to {verb}" for stage, verb in STAGES if data.case_ids(stage))
     parameters = sum(p.numel() for p in task.network.parameters())
     print(f"data: {data.dataset.name}: {counts}; classes {', '.join(data.dataset.labels.classes)}")
-    print(f"network: {config.network.name}, {parameters / 1e6:.1f} M parameters, {trainer.precision} on {trainer.strategy.root_device.type}")
+    print(
+        f"network: {config.network.name}, {parameters / 1e6:.1f} M parameters, {trainer.precision} on {trainer.strategy.root_device.type}"
+    )
     print(f"run: {run.path}")
 
 

@@ -1,14 +1,14 @@
 """The folder that holds everything a run was and made.
 
-    runs/<name>/<timestamp>-<id>/
-        config.yaml          resolved
-        environment.txt      versions, machine, command
-        splits.json          who trained, validated, tested
-        checkpoints/         last.ckpt, best.ckpt
-        metrics.csv          a row an epoch
-        tensorboard/         the same, as events
-        predictions/         label maps of the scored cases
-        evaluation/          cases.csv, lesions.csv, summary.json
+runs/<name>/<timestamp>-<id>/
+config.yaml          resolved
+environment.txt      versions, machine, command
+splits.json          who trained, validated, tested
+checkpoints/         last.ckpt, best.ckpt
+metrics.csv          a row an epoch
+tensorboard/         the same, as events
+predictions/         label maps of the scored cases
+evaluation/          cases.csv, lesions.csv, summary.json
 """
 
 from __future__ import annotations
@@ -123,7 +123,12 @@ class RunFolder:
 
 def environment_text() -> str:
     """Describe what a run needs to be repeated: command, versions, machine."""
-    lines = [f"command: {shlex.join(sys.argv)}", f"folder: {os.getcwd()}", f"python: {platform.python_version()}", f"system: {platform.platform()}"]
+    lines = [
+        f"command: {shlex.join(sys.argv)}",
+        f"folder: {os.getcwd()}",
+        f"python: {platform.python_version()}",
+        f"system: {platform.platform()}",
+    ]
     lines += [f"cores: {os.cpu_count()}", *(f"{name}: {_version(name)}" for name in PACKAGES)]
     return "\n".join(lines) + "\n"
 

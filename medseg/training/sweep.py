@@ -28,7 +28,8 @@ METRICS = ("dice", "lesion_f1")
 def run_sweep(sweep: Sweep, console: Console | None = None) -> Path:
     """Run every point that is not finished, then print and write the comparison.
 
-    A point lies in `<runs_dir>/sweeps/<name>/<loss>-seed<seed>-<hash of its config>/`: an edited sweep never takes an old result for its own.
+    A point lies in `<runs_dir>/sweeps/<name>/<loss>-seed<seed>-<hash of its config>/`: an edited sweep never takes an old result for
+    its own.
 
     Returns:
         The comparison, `<runs_dir>/sweeps/<name>/comparison.csv`.

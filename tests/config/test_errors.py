@@ -25,5 +25,9 @@ class TestClosest:
     def test_ignores_case(self) -> None:
         assert closest("AdamW", ["sgd", "adamw"]) == "adamw"
 
+    def test_completes_a_beginning_that_has_one_end(self) -> None:
+        assert closest("bf16", ["auto", "bf16-mixed", "16-mixed"]) == "bf16-mixed"
+        assert closest("gen", ["generalized_dice", "generalized_tversky"]) is None
+
     def test_nothing_near_suggests_nothing(self) -> None:
         assert did_you_mean("zzz", ["dice", "focal"]) is None

@@ -115,7 +115,7 @@ class TestReadValue:
     )  # fmt: skip
     def test_scalars_are_taken_whole_and_flow_is_parsed(self, text: str, value: object) -> None:
         problems: list[Problem] = []
-        node = read_value(text, ("key",), problems)
+        node = read_value(text, ("key",), "command line", problems)
         assert not problems
         assert node is not None
         assert plain(node) == value
@@ -124,7 +124,7 @@ class TestReadValue:
     @pytest.mark.parametrize("text", ["[1, 2", "{a: 1", "'open", "[!!python/name:os.system '']"])
     def test_broken_flow_is_a_problem_of_its_key(self, text: str) -> None:
         problems: list[Problem] = []
-        read_value(text, ("key",), problems)
+        read_value(text, ("key",), "command line", problems)
         assert [(problem.source, problem.key.split("[")[0]) for problem in problems] == [("command line", "key")]
 
 

@@ -18,7 +18,8 @@ class TestSingleKeys:
     @pytest.mark.parametrize(
         ("section", "key", "value"),
         [
-            ("data", "folds", 1), ("data", "fold", -1), ("data", "test_fraction", 1.0), ("data", "test_fraction", -0.1), ("data", "spacing", [1.0, 0.0]),
+            ("data", "folds", 1), ("data", "fold", -1), ("data", "test_fraction", 1.0), ("data", "test_fraction", -0.1),
+            ("data", "spacing", [1.0, 0.0]),
             ("data", "batch_size", 0), ("data", "patches_per_epoch", 0), ("data", "foreground_fraction", 1.1), ("data", "workers", -1),
             ("data", "cache_gib", -1.0), ("data", "patch_size", [64, 0]), ("data", "patch_size", [64, -64]), ("data", "root", ""),
             ("trainer", "max_epochs", 0), ("trainer", "devices", 0), ("trainer", "nodes", 0), ("trainer", "gradient_clip", -1),

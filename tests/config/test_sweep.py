@@ -11,11 +11,11 @@ Write = Callable[[str, str], Path]
 
 SWEEP = """\
 name: small
-experiment: focal_tversky
-losses: [loss/dice, loss/focal]
+base: _base/small_lesion.yaml
+losses: [dice, focal]
 seeds: [0, 1]
-settings:
-  trainer: {max_epochs: 2}
+overrides:
+  - trainer.max_epochs=2
 """
 DICE = "loss: {activation: softmax, terms: [{name: dice}]}\n"
 FOCAL = "loss: {activation: sigmoid, terms: [{name: focal, params: {gamma: 1}}]}\n"
@@ -49,40 +49,43 @@ class TestLoadSweep:
         assert all(point.config.data == points[0].config.data for point in points)
         assert all(point.config.trainer.max_epochs == 2 for point in points)
         assert points[0].config.loss == points[1].config.loss
+        assert [point.config.name for point in points] == ["dice", "dice", "focal", "focal"]
 
-    def test_overrides_reach_the_sweep_and_its_settings(self) -> None:
-        sweep = load_sweep("configs/sweeps/small.yaml", ["seeds=[5]", "settings.trainer.max_epochs=7", "settings.data.fold=1"])
+    def test_overrides_reach_the_sweep_and_its_own_overrides(self) -> None:
+        sweep = load_sweep("configs/sweeps/small.yaml", ["seeds=[5]", "overrides=[trainer.max_epochs=7, data.fold=1]"])
         assert [point.seed for point in sweep.points] == [5, 5]
         assert {(point.config.trainer.max_epochs, point.config.data.fold) for point in sweep.points} == {(7, 1)}
 
     def test_of_a_whole_config_only_the_loss_counts(self, write_sweep: Write) -> None:
         write_sweep("other.yaml", "extends: focal_tversky\ntrainer: {max_epochs: 99}\n")
-        point = load_sweep("small", ["losses=[other]", "seeds=[0]"]).points[0]
+        point = load_sweep("small", ["losses=[configs/other.yaml]", "seeds=[0]"]).points[0]
         assert (point.loss, point.config.trainer.max_epochs, len(point.config.loss.terms)) == ("other", 2, 2)
 
 
 @pytest.mark.usefixtures("write_sweep")
 class TestErrors:
     def test_of_the_sweep_file_are_told_together(self) -> None:
-        lines = lines_of("small", "seeds=3", "loses=[a]")
+        lines = lines_of("small", "seeds=3", "loses=[a]", "losses=x")
         assert [line.partition(";")[0] for line in lines] == [
             "command line: seeds: expected a list (each item a whole number), got the number 3",
+            "command line: losses: expected a list (each item text), got the text 'x'",
             "command line: loses: unknown key",
         ]
 
     def test_of_the_points_are_told_once_each_with_their_own_file(self, write_sweep: Write) -> None:
         write_sweep("loss/dice.yaml", "loss:\n  activation: softmax\n  terms: [{name: dise}]\n")
-        lines = lines_of("small", "settings.trainer.max_epoch=2")
-        assert [line.split(": ")[:2] for line in lines] == [
+        write_sweep("sweeps/small.yaml", SWEEP.replace("max_epochs", "max_epoch"))
+        assert [line.split(": ")[:2] for line in lines_of("small")] == [
             ["configs/loss/dice.yaml:3", "loss.terms[0].name"],
-            ["command line", "trainer.max_epoch"],
+            ["configs/sweeps/small.yaml:5", "trainer.max_epoch"],
         ]
 
     @pytest.mark.parametrize(
         ("override", "says"),
         [
             ("losses=[loss/dic]", "losses[0]: no such config: loss/dic; did you mean loss/dice?"),
-            ("experiment=zzz", "experiment: no such config: zzz"),
+            ("overrides=[sed=1]", "sed: unknown key; did you mean seed?"),
+            ("base=zzz", "base: no such config: zzz"),
             ("losses=[_base/small_lesion]", "losses[0]: _base/small_lesion has no section `loss`"),
             ("losses=[]", "losses: needs at least one item"),
             ("seeds=[]", "seeds: needs at least one item"),
@@ -98,7 +101,8 @@ class TestErrors:
         assert lines[0].startswith("command line: " + says)
 
     def test_an_unknown_sweep_is_answered_with_what_exists(self) -> None:
-        assert "did you mean sweeps/small?" in lines_of("smal")[0] or "did you mean small" in lines_of("smal")[0]
+        assert "did you mean sweeps/small?" in lines_of("sweeps/smal")[0]
+        assert "no such config" in lines_of("zzz")[0]
 
 
 @pytest.mark.parametrize("path", sorted((shipped_configs() / "sweeps").glob("*.yaml")), ids=lambda path: path.name)

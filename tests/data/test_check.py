@@ -250,6 +250,7 @@ class TestRealData:
         ("reader", "name"),
         [
             (Decathlon(), "Task04_Hippocampus"),
+            (NnUNet(), "Dataset501_OpenMS"),
             (NnUNet(), "Dataset502_OpenMSLong"),
             (Folders(), "busi30"),
             (Folders(), "dsb2018_120"),
@@ -262,10 +263,3 @@ class TestRealData:
         if not root.is_dir():
             pytest.skip(f"{name} is not there")
         assert [str(fault) for fault in check_dataset(reader.read(root)) if fault.severity == "error"] == []
-
-    @pytest.mark.slow
-    def test_openms_has_no_errors(self, real_data: Path) -> None:
-        root = real_data / "Dataset501_OpenMS"
-        if not root.is_dir():
-            pytest.skip("OpenMS is not there")
-        assert check_dataset(NnUNet().read(root)) == []

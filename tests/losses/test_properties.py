@@ -119,16 +119,9 @@ class TestDirection:
         _, gradient = value_and_gradient(loss, logits, target)
         assert (gradient[:, -1] > 1e-6).all()
 
-    @pytest.mark.parametrize("name", ["dice", "tversky", "focal_tversky", "generalized_dice"])
-    @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-    def test_optimising_the_logits_segments(self, name: str, activation: str) -> None:
-        self.optimise(name, activation)
-
-    @pytest.mark.parametrize(("name", "activation"), [case for case in CASES if case[0] in ("bce", "cross_entropy", "focal", "combo", "exp_log")])
-    def test_optimising_the_logits_segments_voxelwise_and_compound(self, name: str, activation: str) -> None:
-        self.optimise(name, activation)
-
-    def optimise(self, name: str, activation: str) -> None:
+    @pytest.mark.parametrize("background", [False, True])
+    @each_case
+    def test_optimising_the_logits_segments(self, name: str, activation: str, background: bool) -> None:
         """From noise, with a large, a small and an absent class: every class ends at Dice 1, the absent one at no voxel."""
         ids = torch.zeros(1, 16, 16, dtype=torch.long)
         ids[:, 2:10, 2:12] = 1
@@ -136,8 +129,7 @@ class TestDirection:
         target = ids if activation == "softmax" else torch.stack([ids == 1, ids == 2, ids == 3], 1).byte()
         channels = 4 if activation == "softmax" else 3
         logits = torch.randn(1, channels, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
-        smoothing = {"smooth": 1.0} if name in ("dice", "tversky", "generalized_dice") else {}
-        loss = single(name, activation, channels, smoothing, include_background=True)
+        loss = single(name, activation, channels, include_background=background, empty="volume")
         optimizer = torch.optim.Adam([logits], lr=0.3)
         for _ in range(200):
             optimizer.zero_grad()

@@ -92,8 +92,8 @@ class TestPrecision:
         assert value.dtype == torch.float32
         assert gradient.dtype == dtype
         assert value.item() == pytest.approx(exact.item(), rel=2e-6)
-        step = torch.finfo(dtype).eps * exact_gradient.abs() + (6e-8 if dtype == torch.float16 else 0)
-        assert ((gradient.double() - exact_gradient).abs() <= step + 1e-6 * exact_gradient.abs().max()).all()
+        rounding = torch.finfo(dtype).eps * exact_gradient.abs() + (6e-8 if dtype == torch.float16 else 0)
+        assert ((gradient.double() - exact_gradient).abs() <= rounding + 1e-5 * exact_gradient.abs().max()).all()
 
     @each_activation
     def test_autocast_changes_nothing(self, activation: str) -> None:
@@ -120,9 +120,7 @@ class TestPrecision:
         target = torch.ones(1, 100_000, dtype=torch.uint8)
         target[0, 0] = 0
         logits[0, :, 0] = torch.tensor([0.0, -12.0])
-        counts = collect(
-            logits, target, None, activation="softmax", functions=(), ignore_index=None, distributed=False
-        ).counts
+        counts = collect(logits, target, None, activation="softmax", functions=(), ignore_index=None, distributed=False).counts
         assert counts.fp[0, 1].item() == pytest.approx(torch.tensor(-12.0, dtype=torch.float64).sigmoid().item(), rel=1e-6)
 
 

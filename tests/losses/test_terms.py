@@ -29,7 +29,9 @@ VARIANTS = [(name, activation, params) for name, activation in CASES for params 
 VOXELWISE = ("bce", "cross_entropy", "focal")
 
 
-def expected(name: str, logits: Tensor, target: Tensor, weight_map: Tensor | None = None, reduce_over: str = "batch", **options: Any) -> float:
+def expected(
+    name: str, logits: Tensor, target: Tensor, weight_map: Tensor | None = None, reduce_over: str = "batch", **options: Any
+) -> float:
     """The reference with our decisions: voxelwise parts are means over the batch, and Combo under softmax is categorical."""
     if name in VOXELWISE:
         reduce_over = "batch"

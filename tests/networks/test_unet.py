@@ -18,10 +18,14 @@ class TestUNet:
     def test_divisor_is_the_product_of_the_strides(self) -> None:
         assert build_network("unet", {"channels": [8, 8, 8], "strides": [2, 3]}, 1, 2, 2).divisor == (6, 6)
 
+    def test_without_strides_each_level_halves(self) -> None:
+        assert build_network("unet", {"channels": [8, 8, 8]}, 1, 2, 3).divisor == (4, 4, 4)
+
     @pytest.mark.parametrize(
         ("params", "message"),
         [
-            ({"channels": [8, 16, 32]}, "one stride"),
+            ({"channels": [8, 16, 32], "strides": [2]}, "one stride"),
+            ({"channels": [8]}, "one stride"),
             ({"channels": [8, 16], "strides": [0]}, "one stride >= 1"),
             ({"channels": [12, 16], "strides": [2], "norm": "group"}, "multiples of 8"),
         ],

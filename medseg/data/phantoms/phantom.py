@@ -64,7 +64,8 @@ class Phantom:
         seed: Another seed is another data set.
         size: Voxels an axis, the same for all cases (3-D: left to right, back to front, bottom to top); null takes the kind's own sizes.
         contrast: Contrast-to-noise ratio, on average, of the undisturbed middle of a lesion, or of liver against kidney. Blurring and
-            partial volume lower that of small lesions: the default leaves a median of about 3.5 over whole lesions (2.5 for liver against kidney).
+            partial volume lower it: the default leaves a median of about 3.5 over whole lesions (2.5 for liver against kidney), where real
+            ones lie around 2 to 4.
     """
 
     def __init__(

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Callback, Trainer
+
+from medseg.config import Config, load_config, to_dict
+from medseg.errors import DataError, RunError
+from medseg.training import run as running
+from medseg.training.checkpoints import Checkpoints
+from medseg.training.epoch_table import EpochTable
+from medseg.training.run import InterruptedRunError, resume, train
+from medseg.training.run_folder import RunFolder
+from tests.training.conftest import TINY
+
+Tiny = Callable[..., Config]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(path, weights_only=True)["state_dict"]
+    return {name: tensor for name, tensor in state.items() if name.startswith("network.")}
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def stop_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int, error: type[BaseException] = KeyboardInterrupt) -> None:
+    """Break off in the middle of an epoch."""
+
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+            if trainer.current_epoch == epoch:
+                raise error
+
+    made = running.make_trainer
+
+    def make(*arguments: object) -> Trainer:
+        trainer = made(*arguments)
+        trainer.callbacks.append(Stop())
+        return trainer
+
+    monkeypatch.setattr(running, "make_trainer", make)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, phantom_root: Path) -> RunFolder:
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(TINY.replace("ROOT", str(phantom_root)).replace("RUNS", str(folder / "runs")))
+    return train(load_config(str(folder / "tiny.yaml")))
+
+
+class TestTrain:
+    def test_the_run_folder_holds_all_that_the_design_names(self, finished: RunFolder) -> None:
+        names = {str(p.relative_to(finished.path)) for p in finished.path.rglob("*") if p.is_file()}
+        assert {
+            "config.yaml",
+            "environment.txt",
+            "splits.json",
+            "checkpoints/best.ckpt",
+            "checkpoints/last.ckpt",
+            "metrics.csv",
+            "evaluation/cases.csv",
+            "evaluation/lesions.csv",
+            "evaluation/summary.json",
+        } <= names
+        assert any("tfevents" in name for name in names)
+        assert sum(name.startswith("predictions/") for name in names) == 2
+        assert not any(Path(name).name.startswith(".") for name in names)
+
+    def test_the_saved_config_is_the_resolved_one(self, finished: RunFolder) -> None:
+        assert to_dict(load_config(str(finished.config))) == yaml.safe_load(finished.config.read_text())
+
+    def test_metrics_csv_has_a_row_an_epoch_with_every_term_and_the_whole_case_scores(self, finished: RunFolder) -> None:
+        rows = read_csv(finished.metrics)
+        assert [row["epoch"] for row in rows] == ["0", "1"]
+        wanted = ["train/loss", "train/cross_entropy", "train/dice", "val/dice", "val/dice/lesion", "val/lesion_f1"]
+        assert all(float(row[column]) >= 0 for row in rows for column in wanted if row[column] != "nan")
+
+    def test_the_checkpoint_holds_plain_types_only(self, finished: RunFolder) -> None:
+        saved = torch.load(finished.best, weights_only=True)["medseg"]
+        assert saved["config"] == yaml.safe_load(finished.config.read_text())
+        json.dumps(saved)
+
+    def test_test_cases_close_the_run_and_took_no_part_in_it(self, finished: RunFolder) -> None:
+        summary = json.loads((finished.evaluation / "summary.json").read_text())
+        splits = json.loads(finished.splits.read_text())
+        scored = {row["case_id"] for row in read_csv(finished.evaluation / "cases.csv")}
+        assert summary["split"] == "test"
+        assert not scored & {case for fold in splits["folds"] for case in (*fold["train"], *fold["val"])}
+
+    def test_the_same_seed_gives_the_same_weights_and_another_seed_others(self, tiny: Tiny) -> None:
+        first, again, other = (train(tiny("trainer.max_epochs=1", f"seed={seed}")) for seed in (3, 3, 4))
+        assert first.path != again.path
+        assert_same_weights(first.last, again.last)
+        assert any(not torch.equal(a, b) for a, b in zip(weights(first.last).values(), weights(other.last).values(), strict=True))
+
+    def test_broken_data_stops_before_a_run_folder_is_made(self, tiny: Tiny, tmp_path: Path) -> None:
+        config = tiny("data.format={name: nnunet, params: {}}", f"data.root={tmp_path / 'nowhere'}")
+        with pytest.raises(DataError, match="nowhere"):
+            train(config)
+        assert not (tmp_path / "runs").exists()
+
+
+class TestSettings:
+    """Every key of the trainer and validation sections changes something."""
+
+    @pytest.mark.parametrize(
+        ("override", "attribute", "value"),
+        [
+            ("trainer.max_epochs=7", "max_epochs", 7),
+            ("trainer.gradient_clip=0.5", "gradient_clip_val", 0.5),
+            ("trainer.gradient_clip=0", "gradient_clip_val", None),
+            ("trainer.accumulate=3", "accumulate_grad_batches", 3),
+            ("validation.every_epochs=4", "check_val_every_n_epoch", 4),
+            ("trainer.precision=bf16-mixed", "precision", "bf16-mixed"),
+            ("trainer.precision=32-true", "precision", "32-true"),
+            ("trainer.devices=2", "num_devices", 2),
+            ("trainer.nodes=2", "num_nodes", 2),
+        ],
+    )
+    def test_reaches_the_trainer(self, tiny: Tiny, tmp_path: Path, override: str, attribute: str, value: object) -> None:
+        run = RunFolder(tmp_path)
+        assert getattr(running.make_trainer(tiny(override), run, EpochTable(run.metrics)), attribute) == value
+
+    def test_the_last_epoch_is_scored_whatever_the_interval(self, tiny: Tiny) -> None:
+        run = train(tiny("trainer.max_epochs=3", "validation.every_epochs=2"))
+        rows = read_csv(run.metrics)
+        assert [row["val/dice"] != "" for row in rows] == [False, True, True]
+
+    def test_monitor_chooses_the_best_checkpoint(self, tiny: Tiny) -> None:
+        run = train(tiny("trainer.max_epochs=3", "validation.monitor=lesion_f1", "optimizer.params.lr=0.01"))
+        rows = [float(row["val/lesion_f1"]) for row in read_csv(run.metrics)]
+        state = torch.load(run.last, weights_only=True)["callbacks"]["Checkpoints"]
+        assert state["best_score"] == pytest.approx(max(rows), rel=1e-5)
+        assert state["best_epoch"] == rows.index(max(rows))
+        assert torch.load(run.best, weights_only=True)["epoch"] == state["best_epoch"]
+
+    @pytest.mark.parametrize("channels_last", [True, False])
+    def test_channels_last_lays_the_weights_out(self, tiny: Tiny, channels_last: bool) -> None:
+        config = tiny(f"trainer.channels_last={channels_last}".lower())
+        data = running.prepare_data(config)
+        task = running.make_task(config, data)
+        task.trainer = running.make_trainer(config, RunFolder(Path("unused")), EpochTable(Path("unused.csv")))
+        task.setup("fit")
+        kernels = [p for p in task.network.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels) == channels_last
+
+
+class TestResume:
+    @pytest.mark.parametrize("epoch", [0, 1])
+    def test_an_interrupted_run_ends_with_the_weights_of_an_unbroken_one(
+        self, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, epoch: int
+    ) -> None:
+        whole = train(tiny())
+        with monkeypatch.context() as patch:
+            stop_in_epoch(patch, epoch)
+            with pytest.raises(InterruptedRunError, match="medseg resume") as caught:
+                train(tiny())
+        broken = Path(str(caught.value).split("medseg resume ")[1])
+        run = resume(broken)
+        assert run.path == broken
+        assert run.finished
+        assert_same_weights(whole.last, run.last)
+        assert_same_weights(whole.best, run.best)
+        assert run.metrics.read_text() == whole.metrics.read_text()
+
+    def test_a_finished_run_is_left_as_it_is(self, tiny: Tiny) -> None:
+        run = train(tiny("trainer.max_epochs=1"))
+        before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*") if p.is_file()}
+        resume(run.path)
+        assert before == {p: p.stat().st_mtime_ns for p in run.path.rglob("*") if p.is_file()}
+
+    def test_a_run_that_trained_but_was_not_scored_is_scored(self, tiny: Tiny) -> None:
+        run = train(tiny("trainer.max_epochs=1"))
+        summary = (run.evaluation / "summary.json").read_text()
+        (run.evaluation / "summary.json").unlink()
+        assert (resume(run.path).evaluation / "summary.json").read_text() == summary
+
+    def test_other_splits_than_the_runs_are_refused(self, tiny: Tiny) -> None:
+        run = train(tiny("trainer.max_epochs=1"))
+        (run.evaluation / "summary.json").unlink()
+        splits = json.loads(run.splits.read_text())
+        splits["folds"][0]["train"] = splits["folds"][0]["train"][1:]
+        run.splits.write_text(json.dumps(splits))
+        with pytest.raises(RunError, match="other splits"):
+            resume(run.path)
+
+    def test_a_folder_that_is_no_run_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match=r"no config\.yaml"):
+            resume(tmp_path)
+        with pytest.raises(RunError, match="no such run folder"):
+            resume(tmp_path / "typo")
+
+
+@pytest.mark.slow
+class TestProcesses:
+    def test_a_killed_process_leaves_a_run_that_resumes(self, tiny: Tiny, tmp_path: Path) -> None:
+        tiny()
+        command = [sys.executable, "-m", "medseg", "train", str(tmp_path / "tiny.yaml"), "trainer.max_epochs=400"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        last = None
+        try:
+            while last is None:
+                assert process.poll() is None, process.stdout.read() if process.stdout else ""
+                last = next((tmp_path / "runs").glob("tiny/*/metrics.csv"), None)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        run = RunFolder.open(last.parent)
+        done = running.finished_epochs(run.last)
+        resumed = resume(run.path, [f"trainer.max_epochs={done + 1}"])
+        assert resumed.finished
+        assert [int(row["epoch"]) for row in read_csv(run.metrics)] == list(range(done + 1))
+
+    def test_ctrl_c_says_how_to_go_on(self, tiny: Tiny, tmp_path: Path) -> None:
+        tiny()
+        command = [sys.executable, "-m", "medseg", "train", str(tmp_path / "tiny.yaml"), "trainer.max_epochs=400"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while next((tmp_path / "runs").glob("tiny/*/metrics.csv"), None) is None:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "go on with: medseg resume" in errors
+        assert "Traceback" not in errors
+
+    def test_two_processes_train_like_one(self, tiny: Tiny, tmp_path: Path) -> None:
+        tiny()
+        options = ["optimizer={name: sgd, params: {lr: 0.01}}", "trainer.max_epochs=2", "data.batch_size=4", "data.patches_per_epoch=8", "network.params.dropout=0"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        for devices in (1, 2):
+            command = [sys.executable, "-m", "medseg", "train", str(tmp_path / "tiny.yaml"), *options]
+            command += [f"trainer.devices={devices}", f"name=devices{devices}"]
+            subprocess.run(command, check=True, env=environment, timeout=300, capture_output=True)
+        folders = {devices: list((tmp_path / "runs" / f"devices{devices}").iterdir()) for devices in (1, 2)}
+        assert [len(found) for found in folders.values()] == [1, 1]
+        one, two = (RunFolder.open(found[0]) for found in folders.values())
+        for row, other in zip(read_csv(one.metrics), read_csv(two.metrics), strict=True):
+            assert float(row["train/loss"]) == pytest.approx(float(other["train/loss"]), rel=1e-4)
+            assert float(row["val/dice"]) == pytest.approx(float(other["val/dice"]), abs=1e-3)
+        for a, b in zip(weights(one.last).values(), weights(two.last).values(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+class TestCheckpoints:
+    def test_a_score_that_is_never_a_number_still_leaves_a_best_checkpoint(self, tmp_path: Path) -> None:
+        saved = []
+
+        class Fake:
+            current_epoch = 0
+            validated_epoch = 0
+
+            def __init__(self) -> None:
+                self.callback_metrics = {"val/dice": torch.tensor(float("nan"))}
+
+            def save_checkpoint(self, path: Path, weights_only: bool) -> None:
+                saved.append(path.name)
+
+        callback = Checkpoints(tmp_path / "last.ckpt", tmp_path / "best.ckpt", "val/dice")
+        callback.on_train_epoch_end(Fake(), Fake())  # type: ignore[arg-type]
+        assert saved == ["best.ckpt", "last.ckpt"]
+
+
+class TestGeometry:
+    def test_predictions_of_a_3d_run_lie_in_the_files_own_grid(self, tmp_path: Path) -> None:
+        overrides = [
+            "data.format.params.kind=lesions_3d",
+            "data.format.params.size=[32,36,40]",
+            "data.patch_size=[16,16,16]",
+            f"data.root={tmp_path / 'set'}",
+            "trainer.max_epochs=1",
+            f"runs_dir={tmp_path / 'runs'}",
+        ]
+        (tmp_path / "tiny.yaml").write_text(TINY)
+        run = train(load_config(str(tmp_path / "tiny.yaml"), overrides))
+        for path in run.predictions.iterdir():
+            image = nib.load(next((tmp_path / "set").glob(f"*/imagesTs/{path.name.replace('.nii.gz', '_0000.nii.gz')}")))
+            predicted = nib.load(path)
+            assert predicted.shape == image.shape
+            np.testing.assert_allclose(predicted.affine, image.affine, atol=1e-4)
