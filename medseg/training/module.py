@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 import medseg
 from medseg.config import to_dict
@@ -34,7 +34,7 @@ class SegmentationTask(LightningModule):
         activation = config.loss.activation
         outputs = dataset.labels.num_outputs(activation)
         self.spatial_dims = len(config.data.patch_size)
-        self.network: nn.Module = build_network(
+        self.network = build_network(
             config.network.name, config.network.params, len(dataset.channels), outputs, self.spatial_dims
         )
         self.loss = build_loss(loss_section(config, dataset), num_classes=outputs)

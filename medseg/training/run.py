@@ -79,7 +79,11 @@ def make_task(config: Config, data: SegmentationDataModule) -> SegmentationTask:
     """Build network, loss and metrics; the initial weights depend on the seed alone."""
     data.setup("fit")
     torch.manual_seed(config.seed)
-    return SegmentationTask(config, data.dataset, data.preparer)
+    task = SegmentationTask(config, data.dataset, data.preparer)
+    task.network.check_size(config.data.patch_size, "data.patch_size")
+    if config.inference.window is not None:
+        task.network.check_size(config.inference.window, "inference.window")
+    return task
 
 
 def fit(config: Config, data: SegmentationDataModule, task: SegmentationTask, run: RunFolder) -> RunFolder:

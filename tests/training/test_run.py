@@ -247,7 +247,13 @@ class TestProcesses:
 
     def test_two_processes_train_like_one(self, tiny: Tiny, tmp_path: Path) -> None:
         tiny()
-        options = ["optimizer={name: sgd, params: {lr: 0.01}}", "trainer.max_epochs=2", "data.batch_size=4", "data.patches_per_epoch=8", "network.params.dropout=0"]
+        options = [
+            "optimizer={name: sgd, params: {lr: 0.01}}",
+            "trainer.max_epochs=2",
+            "data.batch_size=4",
+            "data.patches_per_epoch=8",
+            "network.params.dropout=0",
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         for devices in (1, 2):
             command = [sys.executable, "-m", "medseg", "train", str(tmp_path / "tiny.yaml"), *options]
