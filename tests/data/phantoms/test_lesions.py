@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -27,6 +29,31 @@ def samples(request: pytest.FixtureRequest) -> list[Sample]:
     return [sample for sample in map(phantom.sample, range(14)) if sample.label.any()]
 
 
+def local_contrast(image: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Mean of each lesion above its surroundings (three voxels around it), in standard deviations of these."""
+    labels, count = components(label)
+    full = np.ones((3,) * labels.ndim)
+    ratios = []
+    for lesion, box in enumerate(ndimage.find_objects(labels, count), 1):
+        around = tuple(slice(max(axis.start - 4, 0), axis.stop + 4) for axis in box)
+        mask, image_box = labels[around] == lesion, image[around]
+        ring = ndimage.binary_dilation(mask, full, iterations=3) & ~ndimage.binary_dilation(label[around] > 0, full) & (image_box > 0)
+        if ring.sum() >= 20:
+            ratios.append((image_box[mask].mean() - image_box[ring].mean()) / image_box[ring].std())
+    return np.array(ratios)
+
+
+class TestRealLesions:
+    def test_the_contrast_that_the_phantom_imitates(self, real_data: Path) -> None:
+        folder = real_data / "Dataset501_OpenMS"
+        medians = []
+        for path in sorted(folder.glob("labelsTr/*.nii.gz")):
+            label = np.asarray(nib.load(path).dataobj)
+            image = nib.load(folder / "imagesTr" / path.name.replace(".nii.gz", "_0000.nii.gz")).get_fdata()
+            medians.append(np.median(local_contrast(image, label)))
+        assert 1.7 <= min(medians) <= max(medians) <= 2.2
+
+
 class TestDefaultLesions:
     def test_fill_a_thousandth_to_a_fiftieth_of_each_case(self, samples: list[Sample]) -> None:
         shares = [sample.label.mean() for sample in samples]
@@ -43,18 +70,10 @@ class TestDefaultLesions:
         assert 9 <= median <= 25
         assert 45 <= high <= 130
 
-    def test_contrast_to_noise_is_that_of_real_lesions(self, samples: list[Sample]) -> None:
-        ratios = []
-        for sample in samples:
-            labels, count = components(sample.label)
-            full = np.ones((3,) * labels.ndim)
-            for lesion in range(1, count + 1):
-                mask = labels == lesion
-                near, ring = ndimage.binary_dilation(mask, full), ndimage.binary_dilation(mask, full, iterations=3)
-                around = sample.image[ring & ~near & (sample.label == 0)]
-                if around.size:
-                    ratios.append(abs(sample.image[mask].mean() - np.median(around)) / sample.noise)
-        assert 2.5 <= np.median(ratios) <= 4.5
+    def test_contrast_is_that_of_real_lesions(self, samples: list[Sample]) -> None:
+        ratios = np.concatenate([local_contrast(sample.image.astype(float), sample.label) for sample in samples])
+        assert 1.5 <= np.median(np.abs(ratios)) <= 3.0  # 1.8 to 2.1 in three OpenMS scans, see below
+        assert np.percentile(np.abs(ratios), 90) <= 5.0
 
     def test_intensity_alone_does_not_find_them(self, samples: list[Sample]) -> None:
         def best_dice(image: np.ndarray, label: np.ndarray, sign: int) -> float:

@@ -1,0 +1,171 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import medseg
+from medseg.cli import build_parser, main
+
+COMMANDS = ("train", "resume", "finetune", "sweep", "predict", "evaluate", "config", "check")
+
+
+class TestHelp:
+    def test_lists_every_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(["--help"])
+        assert caught.value.code == 0
+        text = capsys.readouterr().out
+        assert all(command in text for command in COMMANDS)
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_each_command_explains_itself(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main([command, "--help"])
+        assert caught.value.code == 0
+        assert "usage: medseg" in capsys.readouterr().out
+
+    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["--version"])
+        assert capsys.readouterr().out.strip() == f"medseg {medseg.__version__}"
+
+    def test_options_are_not_guessed_from_prefixes(self) -> None:
+        with pytest.raises(SystemExit) as caught:
+            build_parser().parse_args(["predict", "run", "--in", "a", "--output", "b"])
+        assert caught.value.code == 2
+
+
+class TestConfigErrors:
+    OVERRIDES = (
+        "trainer.max_epoch=3",
+        "loss.terms[0].params.exponnent=2",
+        "network.name=unett",
+        "data.batch_size=two",
+        "loss.terms[4].weight=1",
+    )
+
+    def test_all_at_once_with_paths_and_suggestions_in_under_a_second_without_torch(self) -> None:
+        script = "import sys; from medseg.cli import main; code = main(sys.argv[1:]); print('torch' in sys.modules); sys.exit(code)"
+        command = [sys.executable, "-c", script, "train", "focal_tversky", *self.OVERRIDES]
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            times.append(time.perf_counter() - start)
+        assert result.returncode == 2
+        assert result.stdout.strip() == "False"
+        for wanted in (
+            "trainer.max_epoch",
+            "max_epochs",
+            "loss.terms[0].params.exponnent",
+            "exponent",
+            "network.name",
+            "unet",
+            "data.batch_size",
+            "loss.terms[4]",
+        ):
+            assert wanted in result.stderr
+        assert "Traceback" not in result.stderr
+        assert min(times) < 1.0
+
+    def test_a_misspelt_file_name_is_answered_with_the_right_one(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["config", "focal_tverksy.yaml"]) == 2
+        assert "focal_tversky" in capsys.readouterr().err
+
+    def test_debug_shows_the_traceback(self) -> None:
+        with pytest.raises(medseg.errors.MedsegError):
+            main(["--debug", "config", "typo"])
+
+    def test_what_only_the_constructor_knows_is_still_a_config_error(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        overrides = [
+            "data.format.params={kind: lesions_2d, cases: 4, test_cases: 1, size: [48,48]}",
+            f"data.root={tmp_path}",
+            "data.folds=2",
+        ]
+        assert (
+            main(["train", "bce_dice", "loss.activation=softmax", "data.patch_size=[32,32]", f"runs_dir={tmp_path}/runs", *overrides]) == 2
+        )
+        message = capsys.readouterr().err
+        assert "bce" in message
+        assert "sigmoid" in message
+        assert not (tmp_path / "runs").exists()
+
+
+class TestConfig:
+    def test_prints_yaml_that_loads_to_the_same(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        assert main(["config", "focal_tversky", "trainer.max_epochs=3"]) == 0
+        text = capsys.readouterr().out
+        assert yaml.safe_load(text)["trainer"]["max_epochs"] == 3
+        (tmp_path / "again.yaml").write_text(text)
+        assert main(["config", str(tmp_path / "again.yaml")]) == 0
+        assert capsys.readouterr().out == text
+
+
+def write_folders(root: Path, names: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    for name in names:
+        mask = np.zeros((40, 40), np.uint8)
+        mask[5:12, 6:14] = 1
+        image = rng.integers(0, 90, (40, 40)).astype(np.uint8) + 120 * mask
+        for folder, array in (("images", image), ("masks", mask)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(root / folder / f"{name}.png")
+
+
+CHECK = ["check", "small_lesion_2d", "data.format={name: folders, params: {}}"]
+
+
+class TestCheck:
+    def test_a_sound_data_set_passes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_folders(tmp_path, ["a", "b"])
+        assert main([*CHECK, f"data.root={tmp_path}"]) == 0
+        assert "2 cases, 0 errors" in capsys.readouterr().out
+
+    def test_every_fault_is_listed_at_once(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "200")
+        write_folders(tmp_path, ["a", "b", "c", "d"])
+        (tmp_path / "masks" / "a.png").unlink()
+        (tmp_path / "images" / "b.png").write_bytes(b"no image")
+        Image.fromarray(np.zeros((7, 9), np.uint8)).save(tmp_path / "masks" / "c.png")
+        assert main([*CHECK, f"data.root={tmp_path}"]) == 1
+        text = capsys.readouterr().out
+        assert all(f"{case}.png" in text for case in "abc")
+        assert "d.png" not in text
+
+    def test_a_missing_root_says_which_key_to_set(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(CHECK) == 1
+        assert "data.root" in capsys.readouterr().err
+
+
+class TestEvaluate:
+    def test_scores_and_writes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_folders(tmp_path, ["a", "b"])
+        masks = str(tmp_path / "masks")
+        assert main(["evaluate", "--pred", masks, "--ref", masks, "--out", str(tmp_path / "out")]) == 0
+        assert "1.000" in capsys.readouterr().out
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {"cases.csv", "lesions.csv", "summary.json"}
+
+    def test_a_missing_prediction_fails_without_losing_the_rest(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_folders(tmp_path / "ref", ["a", "b"])
+        write_folders(tmp_path / "pred", ["a"])
+        command = ["evaluate", "--pred", str(tmp_path / "pred/masks"), "--ref", str(tmp_path / "ref/masks"), "--out", str(tmp_path / "out")]
+        assert main(command) == 1
+        assert "b" in capsys.readouterr().out
+        assert (tmp_path / "out" / "summary.json").is_file()
+
+
+class TestPredict:
+    def test_a_typo_in_the_run_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["predict", str(tmp_path / "nowhere"), "--input", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
+        assert "nowhere" in capsys.readouterr().err
