@@ -7,14 +7,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import medseg
 from medseg.errors import MedsegError
 
+if TYPE_CHECKING:
+    from medseg.training.run_folder import RunFolder
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong config or command line, 130 interrupted."""
-    options = build_parser().parse_args(arguments)
+    options = parse(arguments)
     try:
         return options.run(options)
     except MedsegError as error:
@@ -28,6 +32,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `medseg config x | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if options.debug:
+            raise
+        print(f"medseg: {error}", file=sys.stderr)
+        return 1
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse a command line; `key=value` may stand anywhere, also behind options."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not (hasattr(options, "overrides") and all("=" in word and not word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         sub.set_defaults(run=run)
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
         return sub
 
     def takes_config(sub: argparse.ArgumentParser) -> None:
@@ -105,11 +126,14 @@ def finetune(options: argparse.Namespace) -> int:
     return _close(train(config, source=options.source))
 
 
-def _close(run: object) -> int:
+def _close(run: RunFolder) -> int:
     """Print the closing table of a run, on the first process only."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     from medseg.training.closing import print_closing
 
-    print_closing(run)
+    if rank_zero_only.rank == 0:
+        print_closing(run)
     return 0
 
 

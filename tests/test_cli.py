@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 import medseg
-from medseg.cli import build_parser, main
+from medseg.cli import build_parser, main, parse
 
 COMMANDS = ("train", "resume", "finetune", "sweep", "predict", "evaluate", "config", "check")
 
@@ -41,6 +41,19 @@ class TestHelp:
     def test_options_are_not_guessed_from_prefixes(self) -> None:
         with pytest.raises(SystemExit) as caught:
             build_parser().parse_args(["predict", "run", "--in", "a", "--output", "b"])
+        assert caught.value.code == 2
+
+
+class TestParse:
+    def test_settings_may_stand_behind_options(self) -> None:
+        options = parse(["finetune", "focal_tversky", "--from", "runs/x", "trainer.max_epochs=3", "--debug"])
+        assert options.overrides == ["trainer.max_epochs=3"]
+        assert options.debug
+
+    @pytest.mark.parametrize("arguments", [["train", "x", "--typo"], ["predict", "r", "--input", "a", "--output", "b", "c=1"]])
+    def test_what_is_neither_is_refused(self, arguments: list[str]) -> None:
+        with pytest.raises(SystemExit) as caught:
+            parse(arguments)
         assert caught.value.code == 2
 
 

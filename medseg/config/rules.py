@@ -60,7 +60,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 def check_rules(root: Node) -> list[Problem]:
     """Every rule that a config breaks. Values of the wrong type are left to the checker of types."""
     broken = [problem for key, rule in RULES.items() for problem in _apply(root, tuple(key.split(".")), rule)]
-    return [*broken, *_fold_exists(root), *_axes_agree(root), *_weights(root)]
+    return [*broken, *_fold_exists(root), *_axes_agree(root), *_one_split(root), *_weights(root)]
 
 
 def _apply(root: Node, path: KeyPath, rule: tuple[Callable[[Any], bool], str]) -> Iterator[Problem]:
@@ -80,6 +80,14 @@ def _fold_exists(root: Node) -> Iterator[Problem]:
     if fold and folds and type(fold.value) is int and type(folds.value) is int and 2 <= folds.value <= fold.value:
         yield Problem(
             fold.origin, "data.fold", f"there is no fold {fold.value}", f"data.folds={folds.value} counts from 0 to {folds.value - 1}"
+        )
+
+
+def _one_split(root: Node) -> Iterator[Problem]:
+    fraction, file = _at(root, ("data", "test_fraction")), _at(root, ("data", "split_file"))
+    if fraction and file and file.value is not None and fraction.value:
+        yield Problem(
+            fraction.origin, "data.test_fraction", "has no effect with data.split_file", "set it to 0 and list the test cases in the file"
         )
 
 

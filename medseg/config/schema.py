@@ -81,7 +81,8 @@ class DataConfig:
     split_file: str | None = None
     """JSON list of `{"train": [...], "val": [...]}`, as nnU-Net's splits_final.json; replaces the seeded folds."""
     normalisation: Literal["zscore", "ct", "unit", "none"] = "zscore"
-    """Intensities: `zscore` per case and channel, `ct` clip to the training foreground's 0.5 to 99.5 % and standardise, `unit` to [0, 1] by the type's range or the case's."""
+    """Intensities: `zscore` per case and channel; `ct` clips to the training foreground's 0.5 to 99.5 % and standardises; `unit` maps to
+    [0, 1], by the type's range for 8-bit images and the case's otherwise."""
     spacing: list[float] | None = None
     """Resample to this voxel size in mm; null keeps each image's own."""
     batch_size: int = 2

@@ -142,7 +142,7 @@ class SegmentationDataModule(LightningDataModule):
     def _split(self) -> Splits:
         config, cases = self.config, self.dataset.cases
         if config.split_file is not None:
-            splits = read_split_file(Path(config.split_file), cases)
+            splits = read_split_file(Path(config.split_file).expanduser(), cases)
         else:
             splits = make_splits(cases, config.folds, config.split_seed, config.test_fraction)
         if config.fold >= len(splits.folds):

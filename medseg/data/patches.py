@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from medseg.data.case import Case
 from medseg.data.labels import LabelSchema
 from medseg.data.preparation import PreparedCase, Preparer
 from medseg.data.sampling import CentreSampler, crop, foreground_flags, patch_start
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _FLAGS = 1  # third word of the seed of an epoch's foreground flags; patches have two words
 
@@ -61,7 +65,7 @@ class CaseDataset(Dataset[PreparedCase]):
         """
         used = 0
         with read_ahead() as pool:
-            for index, prepared in enumerate(pool.map(lambda case: self.preparer.prepare(case, self.labels), self.cases)):
+            for index, prepared in enumerate(in_order(pool, lambda case: self.preparer.prepare(case, self.labels), self.cases)):
                 if visit is not None:
                     visit(prepared)
                 kept = prepared if references else replace(prepared, reference=None)
@@ -181,6 +185,17 @@ def only_item(items: list[PreparedCase]) -> PreparedCase:
     """Collates a batch of one case: the case."""
     (item,) = items
     return item
+
+
+def in_order(pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 16) -> Iterator[Result]:
+    """Map in a pool, at most `ahead` items before the consumer: `Executor.map` would read all, and hold what is not taken yet."""
+    pending: deque[Future[Result]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 from medseg.config import from_dict
 from medseg.config.errors import ConfigError
 from medseg.config.schema import Config
+from medseg.data.images import IMAGE_SUFFIXES
 from medseg.data.labels import LabelSchema
 from medseg.data.preparation import Preparer
 from medseg.errors import RunError
@@ -137,6 +138,8 @@ def read_run(run: Path) -> SavedRun:
     checkpoint = load_checkpoint(path)
     saved = checkpoint["medseg"]
     try:
+        if saved["dataset"]["suffix"] not in IMAGE_SUFFIXES:  # it becomes a part of file names
+            raise ValueError(f"label files cannot end in {saved['dataset']['suffix']!r}")
         return SavedRun(
             path=path,
             config=from_dict(saved["config"], str(path)),

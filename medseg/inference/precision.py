@@ -18,10 +18,12 @@ def hardware_has_bf16(device_type: str) -> bool:
 
 def resolve_accelerator(accelerator: str) -> str:
     """Name the torch device type that `auto`, `cpu`, `gpu` or `mps` means on this machine."""
-    if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()):
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
         return "cuda"
-    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+    if accelerator == "mps" or (accelerator in ("auto", "gpu") and torch.backends.mps.is_available()):
         return "mps"
+    if accelerator == "gpu":
+        return "cuda"
     return "cpu"
 
 

@@ -136,7 +136,7 @@ def _build(
             "give the path of a state dict, or null",
         ) from error
     if encoder_weights is not None and download is None:
-        load_encoder(body.encoder, Path(encoder_weights), in_channels)
+        load_encoder(body.encoder, Path(encoder_weights).expanduser(), in_channels)
     divisor = (int(body.encoder.output_stride),) * 2
     return SegmentationNetwork(body, spatial_dims=2, in_channels=in_channels, out_channels=out_channels, divisor=divisor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ class Checkpoints(Callback):
     """Write `last.ckpt` after every epoch and `best.ckpt` when the monitored metric has risen.
 
     Lightning's ModelCheckpoint needs two instances that know nothing of each other for this, numbers a second file when the name is
-    taken, and makes folders of slashes in metric names. Both files are written to a temporary name and renamed, by Lightning.
+    taken, and makes folders of slashes in metric names. Both files are written to a temporary name beside them and renamed.
     """
 
     def __init__(self, last: Path, best: Path, monitor: str) -> None:
@@ -32,7 +33,7 @@ class Checkpoints(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the initial weights (a fine-tune's came from elsewhere), so that a run can be resumed from its first second on."""
         if trainer.current_epoch == 0 and trainer.global_step == 0:
-            trainer.save_checkpoint(self.last, weights_only=False)
+            _save(trainer, self.last)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save. Lightning validates within the epoch, so the epoch's scores are here."""
@@ -42,5 +43,14 @@ class Checkpoints(Callback):
         # Without any score yet, the latest weights are the best guess: a run always has a best.ckpt.
         if validated and (value > self.best_score or self.best_score == -math.inf):
             self.best_score, self.best_epoch = value, trainer.current_epoch
-            trainer.save_checkpoint(self.best, weights_only=False)
-        trainer.save_checkpoint(self.last, weights_only=False)
+            _save(trainer, self.best)
+        _save(trainer, self.last)
+
+
+def _save(trainer: Trainer, path: Path) -> None:
+    """Write beside the old file and rename: Lightning's own way is a copy from /tmp, which a kill can cut off."""
+    temporary = path.with_name(f".{path.name}")
+    trainer.save_checkpoint(temporary, weights_only=False)
+    if trainer.is_global_zero:
+        os.replace(temporary, path)
+    trainer.strategy.barrier()

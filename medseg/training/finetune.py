@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medseg.errors import RunError
-from medseg.inference.load import load_checkpoint
 from medseg.networks import build_network
 from medseg.training.module import SegmentationTask
-from medseg.training.run_folder import RunFolder
 from medseg.training.transfer import Interface, TransferRow, interface_axes, transfer_weights, write_rows
 
 
@@ -32,13 +31,12 @@ class Transfer:
         write_rows(path, self.rows)
 
 
-def carry_weights(source: Path, task: SegmentationTask) -> Transfer:
-    """Fill the task's network from the best checkpoint of the run `source` (or from a checkpoint file).
+def carry_weights(source: Path, checkpoint: dict[str, Any], task: SegmentationTask) -> Transfer:
+    """Fill the task's network from a checkpoint of the run `source`.
 
     Raises:
         RunError: nothing of the source fits, which a training from scratch should not hide.
     """
-    checkpoint = load_checkpoint(RunFolder.open(source).best if source.is_dir() else source)
     saved = checkpoint["medseg"]
     new = _interface(tuple(task.dataset.channels), task.dataset.labels.classes, task.config.loss.activation)
     old = _interface(

@@ -11,8 +11,10 @@ from torch import Tensor
 
 import medseg
 from medseg.config import to_dict
+from medseg.config.errors import ConfigError, Problem
 from medseg.config.schema import Config
 from medseg.data.case import DataSet
+from medseg.data.labels import IGNORE
 from medseg.data.preparation import PreparedCase, Preparer
 from medseg.inference.precision import autocast_dtype
 from medseg.inference.predictor import Predictor
@@ -28,15 +30,14 @@ class SegmentationTask(LightningModule):
     Everything needed to predict travels in the checkpoint under the key `medseg`, as plain types (`weights_only=True` reads them).
     """
 
-    def __init__(self, config: Config, dataset: DataSet, preparer: Preparer) -> None:
+    def __init__(self, config: Config, dataset: DataSet) -> None:
         super().__init__()
-        self.config, self.dataset, self.preparer = config, dataset, preparer
-        activation = config.loss.activation
-        outputs = dataset.labels.num_outputs(activation)
+        self.config, self.dataset = config, dataset
+        self.preparer: Preparer | None = None
+        """What turns files into arrays; set once the training cases are known, before fitting."""
+        outputs = count_outputs(config, dataset)
         self.spatial_dims = len(config.data.patch_size)
-        self.network = build_network(
-            config.network.name, config.network.params, len(dataset.channels), outputs, self.spatial_dims
-        )
+        self.network = build_network(config.network.name, config.network.params, len(dataset.channels), outputs, self.spatial_dims)
         self.loss = build_loss(loss_section(config, dataset), num_classes=outputs)
         self.case_metrics = CaseMetrics(dataset.labels.classes, dataset.labels.membership)
         self.validated_epoch = -1
@@ -45,6 +46,7 @@ class SegmentationTask(LightningModule):
         """Choose the memory format, and build the predictor on the network that is trained."""
         if self.config.trainer.channels_last:
             self.network.to(memory_format=self._memory_format)
+        assert self.preparer is not None, "set the preparer before fitting"
         self.predictor = Predictor(
             self.network,
             self.preparer,
@@ -69,6 +71,13 @@ class SegmentationTask(LightningModule):
         self.loss.set_epoch(self.current_epoch)
         if self.current_epoch + 1 == self.trainer.max_epochs:
             self.trainer.check_val_every_n_epoch = 1  # the last epoch is always scored
+
+    def on_validation_epoch_start(self) -> None:
+        """Average the batch statistics of all processes, which saw different patches (a GPU's synchronised ones are equal already)."""
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """One forward pass and the loss, each term logged unweighted."""
@@ -110,13 +119,35 @@ class SegmentationTask(LightningModule):
             "version": medseg.__version__,
             "config": to_dict(self.config),
             "dataset": self.dataset.summary(),
-            "statistics": self.preparer.statistics,
+            "statistics": self.predictor.preparer.statistics,
         }
 
 
+def count_outputs(config: Config, dataset: DataSet) -> int:
+    """Channels of the network: by the classes and the activation.
+
+    Raises:
+        ConfigError: The classes overlap and the activation is softmax.
+    """
+    try:
+        return dataset.labels.num_outputs(config.loss.activation)
+    except ValueError as error:
+        raise ConfigError([Problem("config", "loss.activation", str(error))]) from error
+
+
 def loss_section(config: Config, dataset: DataSet) -> dict[str, Any]:
-    """The config's `loss:` section, with the ignore index that the data set's ignore label needs."""
+    """The config's `loss:` section, with the internal id of ignored voxels where the data set has an ignore label.
+
+    Raises:
+        ConfigError: `loss.ignore_index` names something else.
+    """
     section = to_dict(config)["loss"]
-    if section["ignore_index"] is None and dataset.labels.ignore_value is not None:
-        section["ignore_index"] = 255
+    given, ignored = section["ignore_index"], dataset.labels.ignore_value
+    if given is not None and (ignored is None or given not in (ignored, IGNORE)):
+        known = "has no ignore label" if ignored is None else f"ignores the label value {ignored}"
+        message = f"is {given}, but data set '{dataset.name}' {known}"
+        raise ConfigError(
+            [Problem("config", "loss.ignore_index", message, "leave it null and name the value `ignore` in the data set's labels")]
+        )
+    section["ignore_index"] = None if ignored is None else IGNORE
     return section

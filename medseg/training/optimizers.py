@@ -24,4 +24,4 @@ def sgd(
     module: nn.Module, *, lr: float = 1e-2, momentum: float = 0.99, nesterov: bool = True, weight_decay: float = 3e-5
 ) -> optim.Optimizer:
     """Stochastic gradient descent with momentum; the defaults are nnU-Net's."""
-    return optim.SGD(parameter_groups(module, weight_decay), lr=lr, momentum=momentum, nesterov=nesterov)
+    return optim.SGD(parameter_groups(module, weight_decay), lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)

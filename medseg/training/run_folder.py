@@ -13,6 +13,7 @@ evaluation/          cases.csv, lesions.csv, summary.json
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -22,11 +23,17 @@ import shlex
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import RunError
 from medseg.files import write_text
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 PACKAGES = ("medseg", "torch", "lightning", "monai", "segmentation-models-pytorch", "albumentations", "torchmetrics", "omegaconf", "numpy")
 
@@ -69,6 +76,24 @@ class RunFolder:
         if not run.config.is_file():
             raise RunError(f"{path}: no config.yaml in it, so this is not a run folder; runs lie in runs/<name>/<timestamp>-<id>")
         return run
+
+    @contextlib.contextmanager
+    def locked(self, lock: bool = True) -> Iterator[None]:
+        """Keep other processes from training into this folder meanwhile (where the system has file locks).
+
+        Raises:
+            RunError: One does already.
+        """
+        if not lock or fcntl is None:
+            yield
+            return
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(f"{self.path}: another process is training this run; wait for it, or stop it first") from None
+            yield
+        (self.path / ".lock").unlink(missing_ok=True)
 
     @property
     def config(self) -> Path:

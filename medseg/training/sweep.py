@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medseg.config import to_dict
+from medseg.config.errors import ConfigError, Problem
 from medseg.config.sweep import Sweep, SweepPoint
 from medseg.evaluation import read_rows
 from medseg.files import atomic_path
@@ -35,6 +36,9 @@ def run_sweep(sweep: Sweep, console: Console | None = None) -> Path:
         The comparison, `<runs_dir>/sweeps/<name>/comparison.csv`.
     """
     console = console or Console()
+    if any(point.config.trainer.devices * point.config.trainer.nodes > 1 for point in sweep.points):
+        message = "a sweep trains its points one after another on one device each"
+        raise ConfigError([Problem("sweep", "trainer.devices", message, "set trainer.devices=1 and trainer.nodes=1")])
     for number, point in enumerate(sweep.points, 1):
         folder = point_folder(sweep, point)
         state = _state(folder)
@@ -55,7 +59,7 @@ def run_sweep(sweep: Sweep, console: Console | None = None) -> Path:
 def point_folder(sweep: Sweep, point: SweepPoint) -> Path:
     """The folder of a point."""
     digest = hashlib.sha256(json.dumps(to_dict(point.config), sort_keys=True).encode()).hexdigest()[:8]
-    return Path(point.config.runs_dir) / "sweeps" / sweep.name / f"{point.loss}-seed{point.seed}-{digest}"
+    return Path(point.config.runs_dir).expanduser() / "sweeps" / sweep.name / f"{point.loss}-seed{point.seed}-{digest}"
 
 
 def _state(folder: Path) -> str:

@@ -40,15 +40,20 @@ class TransferRow:
 def interface_axes(build: Callable[[int, int], nn.Module], inputs: int, outputs: int) -> tuple[dict[str, int], dict[str, int]]:
     """Find the tensors, and the axis of each, whose size follows the number of input and of output channels.
 
-    Found by building the network with one channel more and comparing shapes, on the meta device (no memory, no values), so that it
-    holds for any network without knowing the names of its layers.
+    Found by building the network with one channel more and comparing shapes, so that it holds for any network without knowing the names
+    of its layers.
     """
-    with torch.device("meta"):
-        base, wider, taller = (
-            {name: t.shape for name, t in build(i, o).state_dict().items()}
-            for i, o in ((inputs, outputs), (inputs + 1, outputs), (inputs, outputs + 1))
-        )
+    base, wider, taller = (_shapes(build, i, o) for i, o in ((inputs, outputs), (inputs + 1, outputs), (inputs, outputs + 1)))
     return _axes(base, wider), _axes(base, taller)
+
+
+def _shapes(build: Callable[[int, int], nn.Module], inputs: int, outputs: int) -> dict[str, torch.Size]:
+    try:
+        with torch.device("meta"):  # no memory, no values
+            network = build(inputs, outputs)
+    except RuntimeError:  # a constructor that computes with values
+        network = build(inputs, outputs)
+    return {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
 def _axes(base: Mapping[str, torch.Size], other: Mapping[str, torch.Size]) -> dict[str, int]:

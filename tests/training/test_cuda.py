@@ -12,7 +12,7 @@ import torch
 
 from medseg.config import Config
 from medseg.inference import load_predictor
-from medseg.training.run import prepare_data, train
+from medseg.training.run import prepare, train
 
 pytestmark = pytest.mark.gpu
 
@@ -30,7 +30,7 @@ class TestCuda:
         with run.metrics.open(newline="") as file:
             losses = [float(row["train/loss"]) for row in csv.DictReader(file)]
         assert losses[-1] < losses[0]
-        data = prepare_data(config)
+        data, _ = prepare(config)
         cpu, gpu = (load_predictor(run.path, device, precision="32-true") for device in ("cpu", "gpu"))
         prepared = cpu.preparer.prepare(data.cases("val")[0], data.dataset.labels)
         a, b = cpu.probabilities(prepared), gpu.probabilities(prepared)

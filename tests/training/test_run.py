@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer
+from PIL import Image
 
-from medseg.config import Config, load_config, to_dict
+from medseg.config import Config, ConfigError, load_config, to_dict, to_yaml
 from medseg.errors import DataError, RunError
 from medseg.training import run as running
 from medseg.training.checkpoints import Checkpoints
@@ -122,6 +124,56 @@ class TestTrain:
         assert not (tmp_path / "runs").exists()
 
 
+class TestRefusals:
+    """What cannot work is found before a run folder is made."""
+
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (["data.patch_size=[31,32]"], "data.patch_size"),
+            (["network={name: unet, params: {channels: [4,8,16,32,64,128]}}"], "data.patch_size"),
+            (["optimizer.params.lr=-1"], "optimizer.params"),
+            (["optimizer.params.betas=[0.9]"], "optimizer.params"),
+            (["schedule.params.warmup=5"], "schedule.params"),
+            (["schedule={name: polynomial, params: {exponent: -1}}"], "schedule.params"),
+            (["loss.ignore_index=1"], "loss.ignore_index"),
+            (["loss.terms=[{name: bce}]"], "sigmoid"),
+            (["trainer.accelerator=mps"], "trainer.accelerator"),
+            (["inference.window=[31,32]"], "inference.window"),
+        ],
+    )
+    def test_names_the_key(self, tiny: Tiny, overrides: list[str], message: str) -> None:
+        config = tiny(*overrides)
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            train(config)
+        assert not Path(config.runs_dir).exists()
+
+    def test_another_number_of_processes_than_was_started(self, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setenv("WORLD_SIZE", "4")
+        with pytest.raises(ConfigError, match="4 processes were started"):
+            train(tiny())
+
+    def test_overlapping_regions_need_sigmoid(self, tmp_path: Path) -> None:
+        labels = {"background": 0, "whole": [1, 2], "core": 2}
+        content = {"channel_names": {"0": "x"}, "labels": labels, "regions_class_order": [1, 2], "file_ending": ".png", "numTraining": 6}
+        for folder in ("imagesTr", "labelsTr"):
+            (tmp_path / "set" / folder).mkdir(parents=True)
+        (tmp_path / "set" / "dataset.json").write_text(json.dumps(content))
+        for case in range(6):
+            label = np.zeros((32, 32), np.uint8)
+            label[4:20, 4:20], label[8:14, 8:14] = 1, 2
+            Image.fromarray(label * 60 + case).save(tmp_path / "set" / "imagesTr" / f"c{case}_0000.png")
+            Image.fromarray(label).save(tmp_path / "set" / "labelsTr" / f"c{case}.png")
+        (tmp_path / "tiny.yaml").write_text(TINY.replace("RUNS", str(tmp_path / "runs")))
+        overrides = ["data.format={name: nnunet, params: {}}", f"data.root={tmp_path / 'set'}"]
+        with pytest.raises(ConfigError, match=r"loss\.activation"):
+            train(load_config(str(tmp_path / "tiny.yaml"), overrides))
+        sigmoid = ["loss.activation=sigmoid", "loss.terms=[{name: bce}, {name: dice}]", "trainer.max_epochs=1"]
+        run = train(load_config(str(tmp_path / "tiny.yaml"), [*overrides, *sigmoid]))
+        assert {row["class_name"] for row in read_csv(run.evaluation / "cases.csv")} == {"whole", "core"}
+
+
 class TestSettings:
     """Every key of the trainer and validation sections changes something."""
 
@@ -159,8 +211,7 @@ class TestSettings:
     @pytest.mark.parametrize("channels_last", [True, False])
     def test_channels_last_lays_the_weights_out(self, tiny: Tiny, channels_last: bool) -> None:
         config = tiny(f"trainer.channels_last={channels_last}".lower())
-        data = running.prepare_data(config)
-        task = running.make_task(config, data)
+        _, task = running.prepare(config)
         task.trainer = running.make_trainer(config, RunFolder(Path("unused")), EpochTable(Path("unused.csv")))
         task.setup("fit")
         kernels = [p for p in task.network.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
@@ -206,11 +257,48 @@ class TestResume:
         with pytest.raises(RunError, match="other splits"):
             resume(run.path)
 
+    def test_what_decides_the_weights_cannot_change(self, tiny: Tiny) -> None:
+        run = train(tiny("trainer.max_epochs=1"))
+        with pytest.raises(RunError, match="finished"):
+            resume(run.path, ["trainer.max_epochs=2"])
+        (run.evaluation / "summary.json").unlink()
+        with pytest.raises(RunError, match=r"cannot change data\.fold, network\.params\.channels"):
+            resume(run.path, ["data.fold=1", "network.params.channels=[8,16]"])
+
+    def test_overrides_become_part_of_the_run(self, tiny: Tiny) -> None:
+        run = train(tiny("trainer.max_epochs=1"))
+        (run.evaluation / "summary.json").unlink()
+        resume(run.path, ["trainer.max_epochs=2"])
+        assert load_config(str(run.config)).trainer.max_epochs == 2
+        assert len(read_csv(run.metrics)) == 2
+
+    def test_a_finetune_without_saved_weights_does_not_start_from_random_ones(self, tiny: Tiny) -> None:
+        run = RunFolder.create(Path(tiny().runs_dir), "tuned", to_yaml(tiny()))
+        run.transfer.write_text("tensor\n")
+        with pytest.raises(RunError, match="finetune` again"):
+            resume(run.path)
+
+    def test_one_folder_is_trained_by_one_process_at_a_time(self, tiny: Tiny) -> None:
+        run = train(tiny("trainer.max_epochs=1"))
+        (run.evaluation / "summary.json").unlink()
+        with run.locked(), pytest.raises(RunError, match="another process"):
+            resume(run.path)
+
     def test_a_folder_that_is_no_run_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(RunError, match=r"no config\.yaml"):
             resume(tmp_path)
         with pytest.raises(RunError, match="no such run folder"):
             resume(tmp_path / "typo")
+
+
+SLOW_SCORING = """
+import runpy, sys, time
+from medseg.training import run, scoring
+score = scoring.score_run
+run.score_run = lambda *arguments: (time.sleep(12), score(*arguments))[1]
+sys.argv[0] = "medseg"
+runpy.run_module("medseg", run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.mark.slow
@@ -258,10 +346,14 @@ class TestProcesses:
         for devices in (1, 2):
             command = [sys.executable, "-m", "medseg", "train", str(tmp_path / "tiny.yaml"), *options]
             command += [f"trainer.devices={devices}", f"name=devices{devices}"]
+            if devices == 2:  # long enough for Lightning's watch over its children to notice one that failed
+                command[1:3] = ["-c", SLOW_SCORING]
             subprocess.run(command, check=True, env=environment, timeout=300, capture_output=True)
         folders = {devices: list((tmp_path / "runs" / f"devices{devices}").iterdir()) for devices in (1, 2)}
         assert [len(found) for found in folders.values()] == [1, 1]
         one, two = (RunFolder.open(found[0]) for found in folders.values())
+        assert one.finished
+        assert two.finished
         for row, other in zip(read_csv(one.metrics), read_csv(two.metrics), strict=True):
             assert float(row["train/loss"]) == pytest.approx(float(other["train/loss"]), rel=1e-4)
             assert float(row["val/dice"]) == pytest.approx(float(other["val/dice"]), abs=1e-3)
@@ -271,21 +363,24 @@ class TestProcesses:
 
 class TestCheckpoints:
     def test_a_score_that_is_never_a_number_still_leaves_a_best_checkpoint(self, tmp_path: Path) -> None:
-        saved = []
-
         class Fake:
             current_epoch = 0
             validated_epoch = 0
+            is_global_zero = True
 
             def __init__(self) -> None:
                 self.callback_metrics = {"val/dice": torch.tensor(float("nan"))}
+                self.strategy = self
+
+            def barrier(self) -> None:
+                pass
 
             def save_checkpoint(self, path: Path, weights_only: bool) -> None:
-                saved.append(path.name)
+                path.write_text("weights")
 
         callback = Checkpoints(tmp_path / "last.ckpt", tmp_path / "best.ckpt", "val/dice")
         callback.on_train_epoch_end(Fake(), Fake())  # type: ignore[arg-type]
-        assert saved == ["best.ckpt", "last.ckpt"]
+        assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
 class TestGeometry:

@@ -149,6 +149,8 @@ def _listed_cases(entries: Any, root: Path, source: Path, channels: int) -> list
     for case, entry in entries.items():
         if not isinstance(entry, Mapping) or not isinstance(entry.get("images"), list) or not entry["images"] or "label" not in entry:
             raise DataError(f'{source}: dataset["{case}"] must be {{"images": [one path per channel], "label": path}}; correct it')
+        if case in ("", ".", "..") or Path(case).name != case:  # it becomes the name of a prediction's file
+            raise DataError(f'{source}: dataset["{case}"] is not usable as a case name; use a plain file name without folders')
         images = tuple(layout.inside(root, path, source) for path in entry["images"])
         cases.append(Case(case, images, layout.inside(root, entry["label"], source), case, channels))
     return cases
