@@ -32,7 +32,12 @@ class TestSummaryTable:
 
     def test_an_undefined_mean_is_a_dash(self) -> None:
         line = next(line for line in text_of(["liver", "absent"]).splitlines() if "absent" in line)
-        assert [cell.strip() for cell in line.strip("│").split("│")][1:] == ["-"] * 6 + ["0", "4"]
+        assert [cell.strip() for cell in line.strip("│").split("│")][1:] == ["-"] * 2 + ["0", "4"]
+
+    def test_it_fits_into_eighty_columns(self) -> None:
+        console = Console(width=200)
+        rows = score_case("a", "", *np.ones((2, 4, 4), np.uint8), ["microaneurysm"], np.array([[False, True]]), (1.0, 1.0))
+        assert console.measure(summary_table({**summarise(rows), "definitions": {"empty": ""}}, title="")).maximum <= 80
 
     def test_one_class_needs_no_mean_over_classes(self) -> None:
         assert "mean over classes" not in text_of(["liver"])
