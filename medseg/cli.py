@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--pred", type=Path, required=True, help="folder of predicted label maps")
     sub.add_argument("--ref", type=Path, required=True, help="folder of reference label maps")
     sub.add_argument("--out", type=Path, required=True, help="folder for cases.csv, lesions.csv and summary.json")
+    sub.add_argument("--classes", nargs="+", metavar="NAME", help="classes to score, the others count as background; all by default")
     return parser
 
 
@@ -199,7 +200,11 @@ def evaluate(options: argparse.Namespace) -> int:
     from medseg.evaluation import evaluate_folders, print_evaluation
 
     result = evaluate_folders(
-        options.pred, options.ref, options.out, progress=lambda cases, total: track(cases, "scoring", total=total, transient=True)
+        options.pred,
+        options.ref,
+        options.out,
+        classes=options.classes,
+        progress=lambda cases, total: track(cases, "scoring", total=total, transient=True),
     )
     print_evaluation(result, options.out, Console())
     return result.exit_code

@@ -169,6 +169,15 @@ class TestEvaluate:
         assert "1.000" in capsys.readouterr().out
         assert {path.name for path in (tmp_path / "out").iterdir()} == {"cases.csv", "lesions.csv", "summary.json"}
 
+    def test_classes_chooses_what_is_scored(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_folders(tmp_path, ["a"])
+        (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "lesion": 1, "vessel": 2}}')
+        command = ["evaluate", "--pred", str(tmp_path / "masks"), "--ref", str(tmp_path / "masks"), "--out", str(tmp_path / "out")]
+        assert main([*command, "--classes", "lesion"]) == 0
+        assert "vessel" not in capsys.readouterr().out
+        assert main([*command, "--classes", "leison"]) == 1
+        assert "lesion" in capsys.readouterr().err
+
     def test_a_missing_prediction_fails_without_losing_the_rest(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_folders(tmp_path / "ref", ["a", "b"])
         write_folders(tmp_path / "pred", ["a"])

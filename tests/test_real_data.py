@@ -14,6 +14,7 @@ from PIL import Image
 
 from medseg.cli import main
 from medseg.config import load_config
+from medseg.data.modules import read_dataset
 from medseg.training.run import InterruptedRunError, resume, train
 from tests.training.test_run import stop_in_epoch
 
@@ -36,6 +37,10 @@ def some_cases(folder: Path, case_of: str, target: Path) -> list[str]:
         if any(path.name.startswith((f"{case}.", f"{case}_0")) for case in cases):
             shutil.copy(path, target / path.name)
     return cases
+
+
+def load_dataset_classes(config: Path) -> tuple[str, ...]:
+    return read_dataset(load_config(str(config)).data).labels.classes
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -73,16 +78,21 @@ class TestEndToEnd:
                 assert nib.aff2axcodes(mine.affine) == nib.aff2axcodes(theirs.affine)
                 np.testing.assert_allclose(mine.affine, theirs.affine, atol=1e-3)
             else:
-                assert Image.open(path).size == Image.open(reference).size
+                with Image.open(path) as mine, Image.open(reference) as theirs:
+                    assert mine.size == theirs.size
 
         references = tmp_path / "references"
         references.mkdir()
         for path in files:
             shutil.copy(real_data / folder / labels / path.name, references / path.name)
         shutil.copy(real_data / folder / "dataset.json", tmp_path / "dataset.json")
-        assert main(["evaluate", "--pred", str(predicted), "--ref", str(references), "--out", str(tmp_path / "scores")]) == 0
+        command = ["evaluate", "--pred", str(predicted), "--ref", str(references), "--out", str(tmp_path / "scores")]
+        classes = load_dataset_classes(run.config)
+        assert main([*command, "--classes", *classes]) == 0
         with (tmp_path / "scores" / "cases.csv").open(newline="") as file:
-            assert {row["case_id"] for row in csv.DictReader(file)} == set(cases)
+            rows = list(csv.DictReader(file))
+        assert {row["case_id"] for row in rows} == set(cases)
+        assert {row["class_name"] for row in rows} == set(classes)
 
 
 class TestCheck:

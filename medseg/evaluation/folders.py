@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def evaluate_folders(
     ref: Path,
     out: Path,
     labels: LabelSchema | None = None,
+    classes: Sequence[str] | None = None,
     progress: Callable[[Iterable[Case], int], Iterable[Case]] | None = None,
 ) -> Evaluation:
     """Score predictions against references of the same name, whatever their suffixes, and write the tables into `out`.
@@ -57,6 +58,7 @@ def evaluate_folders(
         ref: Folder of references. A groups.csv (case,group) there or beside it names the patients.
         out: Folder for `cases.csv`, `lesions.csv` and `summary.json`.
         labels: Meaning of the label values; None looks for a dataset.json in `ref` and its parent, else takes the integers found.
+        classes: Names of the classes to score, the others count as background; None scores all.
         progress: Wraps the cases and their number, to show a progress bar.
 
     Raises:
@@ -71,6 +73,11 @@ def evaluate_folders(
     source = "given"
     if labels is None:
         labels, source = find_labels(ref, references.values(), predictions.values())
+    if classes is not None:
+        try:
+            labels = labels.select(classes)
+        except ValueError as error:
+            raise DataError(f"{ref}: {error}; correct the classes to score") from error
     result = Evaluation(
         missing=[name for name in references if name not in predictions],
         extra=[name for name in predictions if name not in references],

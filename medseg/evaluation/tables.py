@@ -57,7 +57,7 @@ def _cells(metrics: Mapping[str, Mapping[str, Any]], which: str) -> list[str]:
 
 def _with_interval(one: Mapping[str, Any]) -> str:
     # Rich takes brackets for markup only before a letter, so [0.1, 0.2] is safe.
-    interval = f" [{_number(one['low'])}, {_number(one['high'])}]" if one["low"] is not None else ""
+    interval = f" [{one['low']:.2f}, {one['high']:.2f}]" if one["low"] is not None else ""
     return _number(one["mean"]) + interval
 
 
