@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 
 from medseg.data.case import Case
 from medseg.errors import DataError
+from medseg.files import write_text
 
 
 class Fold(TypedDict):
@@ -94,15 +93,7 @@ def read_split_file(path: Path, cases: Iterable[Case]) -> Splits:
 
 def write_splits(path: Path, splits: Splits) -> None:
     """Write the splits as JSON; the file appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(splits.to_json())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(path, splits.to_json())
 
 
 def _fold(parts: Sequence[Sequence[str]], index: int) -> Fold:
