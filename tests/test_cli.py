@@ -188,6 +188,20 @@ class TestEvaluate:
 
 
 class TestPredict:
+    def test_label_maps_of_another_checkpoint_are_never_kept_as_this_ones(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        from medseg.inference.files import _claim
+
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.ckpt").write_text(name)
+        out = tmp_path / "out"
+        _claim(out, tmp_path / "a.ckpt", ["x.png"], overwrite=False)
+        (out / "x.png").write_text("")
+        _claim(out, tmp_path / "a.ckpt", ["x.png"], overwrite=False)
+        with pytest.raises(medseg.errors.DataError, match="another checkpoint"):
+            _claim(out, tmp_path / "b.ckpt", ["x.png"], overwrite=False)
+        _claim(out, tmp_path / "b.ckpt", ["x.png"], overwrite=True)
+        assert not (out / "x.png").exists()
+
     def test_a_typo_in_the_run_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["predict", str(tmp_path / "nowhere"), "--input", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
         assert "nowhere" in capsys.readouterr().err

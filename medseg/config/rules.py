@@ -60,7 +60,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 def check_rules(root: Node) -> list[Problem]:
     """Every rule that a config breaks. Values of the wrong type are left to the checker of types."""
     broken = [problem for key, rule in RULES.items() for problem in _apply(root, tuple(key.split(".")), rule)]
-    return [*broken, *_fold_exists(root), *_axes_agree(root), *_one_split(root), *_weights(root)]
+    return [*broken, *_fold_exists(root), *_axes_agree(root), *_one_split(root), *_holds_a_batch(root), *_weights(root)]
 
 
 def _apply(root: Node, path: KeyPath, rule: tuple[Callable[[Any], bool], str]) -> Iterator[Problem]:
@@ -89,6 +89,13 @@ def _one_split(root: Node) -> Iterator[Problem]:
         yield Problem(
             fraction.origin, "data.test_fraction", "has no effect with data.split_file", "set it to 0 and list the test cases in the file"
         )
+
+
+def _holds_a_batch(root: Node) -> Iterator[Problem]:
+    patches, batch = _at(root, ("data", "patches_per_epoch")), _at(root, ("data", "batch_size"))
+    if patches and batch and type(patches.value) is int and type(batch.value) is int and 0 < patches.value < batch.value:
+        message = f"an epoch of {patches.value} patches holds no batch of {batch.value}"
+        yield Problem(patches.origin, "data.patches_per_epoch", message, "raise it, or lower data.batch_size")
 
 
 def _axes_agree(root: Node) -> Iterator[Problem]:

@@ -68,11 +68,9 @@ class Case:
         difference = geometry.mismatch(reference)
         if difference:
             problem = f"lies in another grid than {self.images[0].name}: {difference}"
-            raise FileError(
-                path,
-                problem,
-                "if both show the same voxels, copy the image's header to this file; otherwise resample it to the image's grid",
-            )
+            same_voxels = "the shapes agree: if both show the same voxels, copy the image's header to this file"
+            other = "resample it to the image's grid, or replace it by the file that belongs to the image"
+            raise FileError(path, problem, same_voxels if "shape" not in difference else other)
 
     def require_channels(self, found: int, spatial_dims: int) -> None:
         """Raise `FileError` when the files' channels are neither those of the data set nor grey or colour pictures of them."""
@@ -81,7 +79,9 @@ class Case:
             return
         names = ", ".join(path.name for path in self.images)
         raise FileError(
-            self.images[0], f"{names} hold {found} channels, the data set has {wanted}", "complete the case's channels, or remove the case"
+            self.images[0],
+            f"number of channels in {names}: {found}, in the data set (of the run, when predicting): {wanted}",
+            "give the case the same channels, or remove it",
         )
 
 

@@ -1,4 +1,4 @@
-"""The faults of a data set as a table for the terminal."""
+"""The faults of a data set on the terminal."""
 
 from __future__ import annotations
 
@@ -6,38 +6,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from medseg.data.case import DataSet, Fault
 
+_STYLES = {"error": "bold red", "warning": "yellow"}
+
 
 def print_faults(dataset: DataSet, faults: Sequence[Fault], console: Console) -> int:
-    """Print every fault with its remedy, and a closing line.
+    """Print every fault with its remedy on a line of its own, uncut whatever the terminal's width, and a closing line.
 
     Returns:
         1 when there are errors, else 0.
     """
+    for fault in faults:
+        where = _shown(fault.file, dataset.root) or fault.case or "data set"
+        line = Text.assemble((fault.severity, _STYLES[fault.severity]), f" {where}: {fault.message}; {fault.remedy}")
+        console.print(line, soft_wrap=True)
     errors = sum(fault.severity == "error" for fault in faults)
-    if faults:
-        table = Table("severity", "case", "file", "what is wrong", "remedy", show_lines=True)
-        for fault in faults:
-            style = "red" if fault.severity == "error" else "yellow"
-            cells = (fault.case, _shown(fault.file, dataset.root), fault.message, fault.remedy)
-            table.add_row(f"[{style}]{fault.severity}[/]", *map(escape, cells))
-        console.print(table)
     cases = len(dataset.cases) + len(dataset.test_cases)
-    console.print(
-        f"{dataset.name} in {dataset.root}: {cases} cases, {errors} errors, {len(faults) - errors} warnings",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    closing = f"{dataset.name} in {dataset.root}: {cases} cases, {errors} errors, {len(faults) - errors} warnings"
+    console.print(f"{closing}; classes {', '.join(dataset.labels.classes)}", markup=False, highlight=False, soft_wrap=True)
     return 1 if errors else 0
 
 
 def _shown(file: Path | None, root: Path) -> str:
-    """The file as seen from the data set's folder, which is printed below."""
+    """The file as seen from the data set's folder, which the closing line names."""
     if file is None:
         return ""
     return str(file.relative_to(root) if file.is_relative_to(root) else file)

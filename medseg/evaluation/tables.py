@@ -14,6 +14,8 @@ from medseg.evaluation.folders import Evaluation
 
 _SHOWN = ("dice", "lesion_f1")  # what fits into 80 columns; summary.json holds all metrics
 
+_LEFT_OUT = {"missing": "of them without prediction, scored as missed", "faults": "more not scored"}
+
 
 def summary_table(summary: Mapping[str, Any], title: str | None = None) -> Table:
     """One line a class and one for the mean over classes: means over cases with 95 % intervals, and how many cases are in them.
@@ -24,7 +26,9 @@ def summary_table(summary: Mapping[str, Any], title: str | None = None) -> Table
     """
     metrics: Mapping[str, Mapping[str, Any]] = summary["metrics"]
     groups = f" of {summary['groups']} patients" if summary["groups"] < summary["cases"] else ""
-    table = Table(title=title or f"mean over {summary['cases']} cases{groups} [95 % interval]", caption=summary["definitions"]["empty"])
+    left_out = [f"{len(summary[key])} {what}" for key, what in _LEFT_OUT.items() if summary.get(key)]
+    heading = f"mean over {summary['cases']} cases{groups} [95 % interval]" + "".join(f"; {part}" for part in left_out)
+    table = Table(title=title or heading, caption=summary["definitions"]["empty"])
     table.add_column("class")
     for metric in _SHOWN:
         table.add_column(metric.replace("_", " "), justify="right")
@@ -35,7 +39,7 @@ def summary_table(summary: Mapping[str, Any], title: str | None = None) -> Table
         table.add_row(escape(name), *_cells(metrics, f"/{name}"))
     if len(classes) > 1:
         table.add_section()
-        table.add_row("mean over classes", *_cells(metrics, ""))
+        table.add_row("mean over classes", *_cells(metrics, "")[: len(_SHOWN)])
     return table
 
 

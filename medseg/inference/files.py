@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ from medseg.data import FORMATS
 from medseg.data.case import Case
 from medseg.data.images import LOSSY_SUFFIXES, write_label
 from medseg.errors import DataError
+from medseg.files import write_text
 from medseg.inference.load import make_predictor, read_run
 from medseg.inference.predictor import Predictor
 
@@ -62,6 +65,7 @@ def predict_run(
     saved = read_run(run)
     layout = FORMATS[saved.config.data.format.name](**saved.config.data.format.params)
     cases = find_cases(layout, input, len(saved.channels), output)  # before the network is built: a typo answers at once
+    _claim(output, saved.path, [f"{case.id}{_lossless(saved.suffix)}" for case in cases], overwrite)
     predictor = make_predictor(saved, device, **overrides)
     return predict_cases(predictor, cases, output, saved.suffix, overwrite=overwrite, console=console)
 
@@ -123,7 +127,7 @@ def predict_cases(
 ) -> Predictions:
     """Predict cases one by one; arguments as in `predict_folder`."""
     result = Predictions()
-    suffix = ".png" if suffix in LOSSY_SUFFIXES else suffix
+    suffix = _lossless(suffix)
     console = console or Console(quiet=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -151,3 +155,25 @@ def predict_case(predictor: Predictor, case: Case, path: Path) -> None:
     """Predict one case into a label file, in the grid of its images and in the data set's label values."""
     prepared = predictor.preparer.prepare(case, predictor.labels)
     write_label(path, predictor.labels.decode(predictor.predict(prepared)), prepared.original)
+
+
+def _lossless(suffix: str) -> str:
+    return ".png" if suffix in LOSSY_SUFFIXES else suffix
+
+
+def _claim(output: Path, checkpoint: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Note in the output folder whose predictions it holds, so that another run's are never taken for this one's.
+
+    Raises:
+        DataError: Label maps of other weights are there already, or of unknown ones.
+    """
+    note = output / "predictions.json"
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    present = [name for name in names if (output / name).is_file()]
+    known = json.loads(note.read_text()).get("checkpoint_sha256") if note.is_file() else None
+    if present and known != digest and not overwrite:
+        raise DataError(f"{output}: holds {present[0]}, predicted by another checkpoint; give another folder, or --overwrite")
+    for name in present if known != digest else ():
+        (output / name).unlink()  # an interrupted overwrite must not leave a mixture
+    write_text(note, json.dumps({"checkpoint": str(checkpoint), "checkpoint_sha256": digest}, indent=1) + "\n")

@@ -189,7 +189,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: not a checkpoint that can be loaded safely (it holds other objects than tensors and plain values, or is damaged)"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        text = "" if isinstance(error, KeyError) else str(error)  # a KeyError's text is only a number of torch's
+        reason = next(iter(text.splitlines()), "it is none")
         raise RunError(f"{path}: cannot be read as a checkpoint ({reason}); the file is damaged or truncated: copy it again") from error
     if not isinstance(checkpoint, dict) or "medseg" not in checkpoint or "state_dict" not in checkpoint:
         raise RunError(

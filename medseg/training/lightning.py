@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -14,7 +15,7 @@ from medseg.config.schema import Config, TrainerConfig
 from medseg.inference.precision import resolve_accelerator, resolve_precision
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.epoch_table import EpochTable
-from medseg.training.progress import EpochBar, quieten
+from medseg.training.progress import progress, quieten
 from medseg.training.run_folder import RunFolder
 
 
@@ -35,11 +36,12 @@ def make_trainer(config: Config, run: RunFolder, table: EpochTable) -> Trainer:
         accumulate_grad_batches=options.accumulate,
         check_val_every_n_epoch=config.validation.every_epochs,
         logger=[table, TensorBoardLogger(run.path, name="", version="tensorboard")],
-        callbacks=[EpochBar(), Checkpoints(run.last, run.best, f"val/{config.validation.monitor}")],
+        callbacks=[progress(), Checkpoints(run.last, run.best, f"val/{config.validation.monitor}")],
         enable_checkpointing=False,  # Checkpoints does it
         use_distributed_sampler=False,  # the data modules shard by themselves, without counting a case twice
         num_sanity_val_steps=0,
         enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),
         log_every_n_steps=1,
         default_root_dir=run.path,
     )

@@ -70,6 +70,7 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> RunFolder:
     if run.finished:
         if changed:
             raise RunError(f"{path}: this run is finished; train a new one, or fine-tune it: medseg finetune --from {path} CONFIG")
+        print("this run is finished; its scores:")
         return run
     refused = [key for key in changed if not any(key == part or key.startswith(f"{part}.") for part in MAY_CHANGE)]
     if refused:
@@ -121,7 +122,7 @@ def fit(config: Config, data: SegmentationDataModule, task: SegmentationTask, ru
         try:
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C
-            done = f"epoch {trainer.current_epoch} of {config.trainer.max_epochs}"
+            done = f"epoch {trainer.current_epoch + 1} of {config.trainer.max_epochs}"
             raise InterruptedRunError(f"interrupted in {done}; go on with: medseg resume {run.path}") from None
         except torch.OutOfMemoryError as error:
             reason = str(error).splitlines()[0]

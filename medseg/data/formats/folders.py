@@ -62,8 +62,8 @@ class Folders:
         """
         layout.require_folder(root, "the data set's folder", "set data.root to the folder that holds the images and masks")
         image_folder, mask_folder = root / self.images, root / self.masks
-        layout.require_folder(image_folder, "the folder of images", "set data.format.params.images to its name")
-        layout.require_folder(mask_folder, "the folder of masks", "set data.format.params.masks to its name")
+        layout.require_folder(image_folder, "the folder of images", "is data.root right? Else set data.format.params.images to its name")
+        layout.require_folder(mask_folder, "the folder of masks", "is data.root right? Else set data.format.params.masks to its name")
         images, masks = list_images(image_folder), list_images(mask_folder)
         if image_folder.resolve() == mask_folder.resolve():
             images, masks = self._part(images)
