@@ -80,7 +80,7 @@ class Case:
         names = ", ".join(path.name for path in self.images)
         raise FileError(
             self.images[0],
-            f"number of channels in {names}: {found}, in the data set (of the run, when predicting): {wanted}",
+            f"{found} channels in {names}, {wanted} in the data set (when predicting, the run's)",
             "give the case the same channels, or remove it",
         )
 

@@ -98,7 +98,7 @@ ERRORS: list[tuple[str, Callable[[Path], None], str, str]] = [
         "too many channels",
         lambda root: save(image_of(root), np.stack([noise()] * 2, -1)),
         "c1_0.nii.gz",
-        "hold 3 channels, the data set has 2",
+        "3 channels in c1_0.nii.gz, c1_1.nii.gz, 2 in the data set",
     ),
     ("flat image", lambda root: save(image_of(root), noise()[0]), "c1_1.nii.gz", "is 2-D, the data set 3-D"),
     ("unknown label values", lambda root: save(label_of(root), labelled(9)), "c1.nii.gz", "label values 9 are not among"),

@@ -92,8 +92,8 @@ class TestPairing:
         ("missing", "message"),
         [
             (".", "the data set's folder does not exist"),
-            ("images", r"images: the folder of images does not exist; set data\.format\.params\.images"),
-            ("masks", r"masks: the folder of masks does not exist; set data\.format\.params\.masks"),
+            ("images", r"images: the folder of images does not exist; is data\.root right\? Else set data\.format\.params\.images"),
+            ("masks", r"masks: the folder of masks does not exist; is data\.root right\? Else set data\.format\.params\.masks"),
         ],
     )
     def test_a_missing_folder_is_named(self, missing: str, message: str, tmp_path: Path) -> None:
