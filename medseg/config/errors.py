@@ -40,6 +40,11 @@ class ConfigError(MedsegError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
+def config_error(key: str, message: str, suggestion: str | None = None) -> ConfigError:
+    """The error for one setting that shows to be wrong only when something is built from the config."""
+    return ConfigError([Problem("config", key, message, suggestion)])
+
+
 def closest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, or None when nothing is near."""
     by_lower = {choice.lower(): choice for choice in choices}

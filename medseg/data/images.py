@@ -43,6 +43,11 @@ _INTEGER_WITHIN = 1e-4
 """How far a float label may be from an integer: scaled NIfTI files store 2 as 1.9999999."""
 
 
+def lossless_suffix(suffix: str) -> str:
+    """The suffix for label maps where images have `suffix`: PNG in place of JPEG, which would change the values."""
+    return ".png" if suffix in LOSSY_SUFFIXES else suffix
+
+
 def suffix_of(path: Path | str) -> str:
     """The suffix that decides the format, in lower case: ".nii.gz" for "a.b.nii.gz", "" for a file that is no image."""
     name = Path(path).name.lower()

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medseg.data import FORMATS
 from medseg.data.case import Case
-from medseg.data.images import LOSSY_SUFFIXES, write_label
+from medseg.data.images import lossless_suffix, write_label
+from medseg.data.preparation import PreparedCase
 from medseg.errors import DataError
 from medseg.files import write_text
 from medseg.inference.load import make_predictor, read_run
@@ -65,8 +67,8 @@ def predict_run(
     saved = read_run(run)
     layout = FORMATS[saved.config.data.format.name](**saved.config.data.format.params)
     cases = find_cases(layout, input, len(saved.channels), output)  # before the network is built: a typo answers at once
-    _claim(output, saved.path, [f"{case.id}{_lossless(saved.suffix)}" for case in cases], overwrite)
     predictor = make_predictor(saved, device, **overrides)
+    _claim(output, saved.path, [f"{case.id}{saved.suffix}" for case in cases], overwrite)  # last: it may remove old label maps
     return predict_cases(predictor, cases, output, saved.suffix, overwrite=overwrite, console=console)
 
 
@@ -100,7 +102,7 @@ def predict_folder(
         DataError: When `input` is missing or holds no image, or `output` is the folder of the images or a file.
     """
     cases = find_cases(layout, input, channels, output)
-    return predict_cases(predictor, cases, output, suffix, overwrite=overwrite, console=console)
+    return predict_cases(predictor, cases, output, lossless_suffix(suffix), overwrite=overwrite, console=console)
 
 
 def find_cases(layout: Format, input: Path, channels: int, output: Path) -> tuple[Case, ...]:
@@ -127,7 +129,6 @@ def predict_cases(
 ) -> Predictions:
     """Predict cases one by one; arguments as in `predict_folder`."""
     result = Predictions()
-    suffix = _lossless(suffix)
     console = console or Console(quiet=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -151,14 +152,16 @@ def predict_cases(
     return result
 
 
-def predict_case(predictor: Predictor, case: Case, path: Path) -> None:
-    """Predict one case into a label file, in the grid of its images and in the data set's label values."""
+def predict_case(predictor: Predictor, case: Case, path: Path) -> tuple[np.ndarray, PreparedCase]:
+    """Predict one case into a label file, in the grid of its images and in the data set's label values.
+
+    Returns:
+        The predicted ids in that grid, and the prepared case.
+    """
     prepared = predictor.preparer.prepare(case, predictor.labels)
-    write_label(path, predictor.labels.decode(predictor.predict(prepared)), prepared.original)
-
-
-def _lossless(suffix: str) -> str:
-    return ".png" if suffix in LOSSY_SUFFIXES else suffix
+    ids = predictor.predict(prepared)
+    write_label(path, predictor.labels.decode(ids), prepared.original)
+    return ids, prepared
 
 
 def _claim(output: Path, checkpoint: Path, names: Sequence[str], overwrite: bool) -> None:

@@ -28,11 +28,6 @@ class Setting:
     empty: Empty = "smooth"
 
     @property
-    def region_classes(self) -> int:
-        """Classes that region terms count."""
-        return self.num_classes - self.drops_background
-
-    @property
     def drops_background(self) -> bool:
         """Whether the first channel is a background that region terms leave out."""
         return self.activation == "softmax" and not self.include_background

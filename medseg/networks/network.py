@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from medseg.config.errors import ConfigError, Problem
+from medseg.config.errors import ConfigError, config_error
 
 
 class SegmentationNetwork(nn.Module):
@@ -42,12 +42,12 @@ class SegmentationNetwork(nn.Module):
         if any(n % step for n, step in zip(size, self.divisor, strict=True)):
             near = [max(1, round(n / step)) * step for n, step in zip(size, self.divisor, strict=True)]
             message = f"{list(size)} must be a multiple of {list(self.divisor)}, by which the network divides its input"
-            raise ConfigError([Problem("config", key, message, f"use for example {near}")])
+            raise config_error(key, message, f"use for example {near}")
 
 
 def invalid(key: str, message: str, suggestion: str | None = None) -> ConfigError:
     """Make the error for a setting of the network that shows to be wrong only when it is built."""
-    return ConfigError([Problem("config", f"network.{key}", message, suggestion)])
+    return config_error(f"network.{key}", message, suggestion)
 
 
 def product(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:

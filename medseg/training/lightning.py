@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from medseg.config.errors import ConfigError, Problem
+from medseg.config.errors import config_error
 from medseg.config.schema import Config, TrainerConfig
 from medseg.inference.precision import resolve_accelerator, resolve_precision
 from medseg.training.checkpoints import Checkpoints
@@ -57,7 +57,7 @@ def check_processes(options: TrainerConfig) -> None:
     started, wanted = _started_processes(), options.devices * options.nodes
     if started not in (None, wanted):
         message = f"{started} processes were started, but trainer.devices x trainer.nodes is {wanted}"
-        raise ConfigError([Problem("config", "trainer.devices", message, "devices = processes a machine, nodes = machines")])
+        raise config_error("trainer.devices", message, "devices = processes a machine, nodes = machines")
     try:
         Trainer(
             accelerator=options.accelerator,
@@ -71,9 +71,7 @@ def check_processes(options: TrainerConfig) -> None:
         )
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(
-            [Problem("config", "trainer.accelerator", f"{options.accelerator} with {options.devices} devices: {reason}")]
-        ) from error
+        raise config_error("trainer.accelerator", f"{options.accelerator} with {options.devices} devices: {reason}") from error
 
 
 def _is_distributed(options: TrainerConfig) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import medseg
 from medseg.config import to_dict
-from medseg.config.errors import ConfigError, Problem
+from medseg.config.errors import config_error
 from medseg.config.schema import Config
 from medseg.data.case import DataSet
 from medseg.data.labels import IGNORE
@@ -132,7 +132,7 @@ def count_outputs(config: Config, dataset: DataSet) -> int:
     try:
         return dataset.labels.num_outputs(config.loss.activation)
     except ValueError as error:
-        raise ConfigError([Problem("config", "loss.activation", str(error))]) from error
+        raise config_error("loss.activation", str(error)) from error
 
 
 def loss_section(config: Config, dataset: DataSet) -> dict[str, Any]:
@@ -146,8 +146,6 @@ def loss_section(config: Config, dataset: DataSet) -> dict[str, Any]:
     if given is not None and (ignored is None or given not in (ignored, IGNORE)):
         known = "has no ignore label" if ignored is None else f"ignores the label value {ignored}"
         message = f"is {given}, but data set '{dataset.name}' {known}"
-        raise ConfigError(
-            [Problem("config", "loss.ignore_index", message, "leave it null and name the value `ignore` in the data set's labels")]
-        )
+        raise config_error("loss.ignore_index", message, "leave it null and name the value `ignore` in the data set's labels")
     section["ignore_index"] = None if ignored is None else IGNORE
     return section

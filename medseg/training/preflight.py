@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from medseg.config.errors import ConfigError, Problem
+from medseg.config.errors import config_error
 from medseg.training import OPTIMIZERS, SCHEDULES
 from medseg.training.module import SegmentationTask
 
@@ -42,4 +42,4 @@ def _check(key: str, attempt: object) -> None:
         attempt()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError([Problem("config", key, f"does not work with the rest of the config: {reason}")]) from error
+        raise config_error(key, f"does not work with the rest of the config: {reason}") from error

@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.progress import track
 
-from medseg.data.images import LOSSY_SUFFIXES, write_label
 from medseg.data.modules import SegmentationDataModule, Stage
 from medseg.evaluation import write_scores
+from medseg.inference.files import predict_case
 from medseg.inference.load import load_predictor
 from medseg.metrics import LesionRow, Row, count_case, rows_of
 from medseg.training.run_folder import RunFolder
@@ -33,13 +33,10 @@ def score_run(data: SegmentationDataModule, run: RunFolder, precision: str, devi
     """
     predictor = load_predictor(run.path, device, precision=precision)
     stage, labels = scored_stage(data), data.dataset.labels
-    suffix = ".png" if data.dataset.suffix in LOSSY_SUFFIXES else data.dataset.suffix
     rows: list[Row] = []
     lesions: list[LesionRow] = []
     for case in track(data.cases(stage), description=f"scoring {stage} cases"):
-        prepared = predictor.preparer.prepare(case, labels)
-        ids = predictor.predict(prepared)
-        write_label(run.predictions / f"{case.id}{suffix}", labels.decode(ids), prepared.original)
+        ids, prepared = predict_case(predictor, case, run.predictions / f"{case.id}{data.dataset.suffix}")
         assert prepared.reference is not None, "scored cases have labels"
         counts, found = count_case(
             case.id, case.group, ids, prepared.reference, labels.classes, labels.membership, prepared.original.spacing

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.data.case import Case, Fault
-from medseg.data.images import LOSSY_SUFFIXES, count_channels, list_images, read_geometry, suffix_of
+from medseg.data.images import count_channels, list_images, lossless_suffix, read_geometry, suffix_of
 from medseg.data.labels import LabelSchema
 from medseg.errors import DataError
 
@@ -183,7 +183,7 @@ def label_suffix(suffixes: Iterable[str]) -> str:
     """The suffix to write predictions with: the most frequent one of the labels, PNG in place of JPEG."""
     found = sorted(suffixes)
     suffix = max(sorted(set(found)), key=found.count)
-    return ".png" if suffix in LOSSY_SUFFIXES else suffix
+    return lossless_suffix(suffix)
 
 
 def spatial_dims(paths: Iterable[Path]) -> int:
