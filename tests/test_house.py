@@ -23,7 +23,7 @@ MAY_IMPORT = {
 }
 LIBRARIES = {
     "config": {"yaml", "omegaconf"},
-    "losses": {"torch"},
+    "losses": {"torch", "numpy", "scipy", "triton"},
     "metrics": {"torch", "torchmetrics", "numpy", "scipy"},
 }
 

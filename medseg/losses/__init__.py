@@ -16,10 +16,10 @@ from typing import Any
 
 from medseg.config.schema import LossConfig
 from medseg.losses.build import build
-from medseg.losses.compound import Combo, ExponentialLogarithmic
-from medseg.losses.distribution import BinaryCrossEntropy, CrossEntropy, Focal
 from medseg.losses.errors import LossConfigError, LossInputError
-from medseg.losses.region import Dice, FocalTversky, GeneralizedDice, Tversky
+from medseg.losses.terms.compound import Combo, ExponentialLogarithmic
+from medseg.losses.terms.distribution import BinaryCrossEntropy, CrossEntropy, Focal
+from medseg.losses.terms.region import Dice, FocalTversky, GeneralizedDice, Tversky
 from medseg.losses.weighted import WeightedLoss
 
 __all__ = ["TERMS", "LossConfigError", "LossInputError", "WeightedLoss", "build_loss"]

@@ -11,7 +11,8 @@ from typing import Any, get_args, get_type_hints
 from medseg.config.errors import Problem, did_you_mean
 from medseg.config.schema import LossConfig, TermConfig, WeightSchedule
 from medseg.losses.errors import LossConfigError
-from medseg.losses.term import Setting, Term
+from medseg.losses.setting import Setting
+from medseg.losses.term import Term
 from medseg.losses.weighted import WeightedLoss
 
 _SOURCE = "build_loss"
@@ -99,6 +100,11 @@ class _Builder:
                 f"{key}.params.{param}", f"{name} has no such parameter", did_you_mean(str(param), known) or f"it takes {', '.join(known)}"
             )
         if setting is None or unknown or weight is None:
+            return None
+        only, sibling = self.registry[name].activation, self.registry[name].sibling
+        if only not in (None, setting.activation):
+            hint = f"with {setting.activation} take {sibling}" if sibling else None
+            self.problem(f"{key}.name", f"{name} needs loss.activation: {only}, got {setting.activation}", hint)
             return None
         try:
             return name, weight, self.registry[name](setting, **params)

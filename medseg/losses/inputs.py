@@ -21,7 +21,7 @@ def check_logits(logits: Tensor, num_classes: int) -> None:
 
 
 def prepare_target(target: Tensor, logits: Tensor, activation: Activation, ignore_index: int | None) -> Tensor:
-    """The target as (B, *spatial) class ids for softmax, (B, C, *spatial) for sigmoid, after checking its shape, type and values.
+    """The target as (B, *spatial) class ids (or soft labels (B, C, *spatial)) for softmax, (B, C, *spatial) for sigmoid, once checked.
 
     Values are checked where that costs no synchronisation, on the CPU. Elsewhere an id out of range trips the device's own index check.
 
@@ -40,10 +40,12 @@ def prepare_target(target: Tensor, logits: Tensor, activation: Activation, ignor
         if target.device.type == "cpu":
             _check_values(target, 0, 1, "a sigmoid target must lie in [0, 1]", ignore_index)
         return target.byte() if target.dtype == torch.bool else target
+    if shape == tuple(logits.shape) and target.is_floating_point():
+        return _soft_classes(target, ignore_index)
     if shape == (batch, 1, *spatial):
         target = target[:, 0]
     elif shape != (batch, *spatial):
-        hint = "; for one-hot targets use target.argmax(1)" if shape == tuple(logits.shape) else ""
+        hint = "; one-hot targets: target.argmax(1), or target.float() as soft labels" if shape == tuple(logits.shape) else ""
         raise LossInputError(f"softmax needs class ids of shape {(batch, *spatial)} or {(batch, 1, *spatial)}, got {shape}{hint}")
     if target.is_floating_point() or target.is_complex():
         raise LossInputError(f"softmax needs integer class ids, got {target.dtype}; convert them with target.long()")
@@ -51,6 +53,17 @@ def prepare_target(target: Tensor, logits: Tensor, activation: Activation, ignor
         target = target.byte()
     if target.device.type == "cpu":
         _check_values(target, 0, channels - 1, f"with {channels} classes a label must lie in [0, {channels - 1}]", ignore_index)
+    return target
+
+
+def _soft_classes(target: Tensor, ignore_index: int | None) -> Tensor:
+    if target.device.type == "cpu" and target.numel():
+        _check_values(target, 0, 1, "soft labels must lie in [0, 1]", ignore_index)
+        wrong = (target.sum(1) - 1).abs() > 1e-2  # half precision sums to 1 no better
+        if ignore_index is not None:
+            wrong &= target[:, 0] != ignore_index
+        if wrong.any():
+            raise LossInputError(f"soft labels must sum to 1 over the classes of a voxel; {int(wrong.sum())} voxels do not")
     return target
 
 

@@ -4,6 +4,8 @@ With $p$ the probabilities, $t$ a voxel's class and $n = -\log p_t$, any loss on
 $$ \partial L/\partial z_j = w\,\bigl(p_j (a_j - \sum_c p_c a_c - u) + u\,[j = t]\bigr), $$
 $$ a_c = \partial L/\partial FP_c, \quad
    u = p_t\,(\partial L/\partial TP_t - \partial L/\partial FN_t - \partial L/\partial FP_t) - \sum_f f'(n)\,\partial L/\partial S_{f,t} $$
+and, for functions summed over the wrong classes too, $a_c$ of $c \ne t$ also has $\sum_f g'(p_c)\,\partial L/\partial S^{out}_{f,c}$ with
+$g(p) = f(-\log(1-p))$.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from medseg.losses.blocks import block_size, blocks, counting_dtype, working_dtype
-from medseg.losses.voxelwise import VoxelFunction
+from medseg.losses.voxelwise import VoxelFunction, WrongFunction, everywhere
 
 
 class SoftmaxSums(torch.autograd.Function):
-    """Logits (B, C, N) and class ids (B, N) -> sums (B, 3 + functions, C) and counts (B, 2, C).
+    """Logits (B, C, N) and class ids (B, N) -> sums (B, 3 + functions + those `everywhere`, C) and counts (B, 2, C).
 
-    Sums are TP, FP, FN and, for each voxel function, its total over the voxels of each class. Counts are the (weighted) voxels of each
-    class and of the sample. For the backward only logits, ids and one log-sum-exp a voxel are kept.
+    Sums are TP, FP, FN, for each voxel function its total over the voxels of each class, and for each that is wanted `everywhere` its
+    total over the voxels of the other classes. Counts are the (weighted) voxels of each class and of the sample. For the backward only
+    logits, ids and one log-sum-exp a voxel are kept.
     """
 
     @staticmethod
@@ -33,7 +36,8 @@ class SoftmaxSums(torch.autograd.Function):
         batch, classes, voxels = logits.shape
         dtype = working_dtype(logits)
         lse = logits.new_empty(batch, voxels, dtype=dtype)
-        sums = logits.new_zeros(batch, 3 + len(functions), classes, dtype=counting_dtype(logits))
+        outer = everywhere(functions)
+        sums = logits.new_zeros(batch, 3 + len(functions) + len(outer), classes, dtype=counting_dtype(logits))
         volume = logits.new_zeros(batch, classes, dtype=sums.dtype)
         buffer = logits.new_empty(min(logits[:1].numel(), max(256 * classes, block_size(logits))), dtype=dtype)
         with torch.autocast(logits.device.type, enabled=False):
@@ -49,9 +53,14 @@ class SoftmaxSums(torch.autograd.Function):
                 log_total = total.log()
                 torch.add(top, log_total, out=lse[i, span])
                 nll += log_total
-                share = total.reciprocal_() if w is None else w / total
+                share = total.reciprocal() if w is None else w / total
                 e.scatter_(0, t.unsqueeze(0), 0.0)  # the true class aside, so that FP is a sum of what is wrong, not a difference
                 sums[i, 1] += e.mv(share)
+                if outer:
+                    p = e / total
+                    for row, f in enumerate(outer, start=3 + len(functions)):
+                        values = f.wrong(p)
+                        sums[i, row] += values.sum(1) if w is None else values.mv(w)
                 rows = [torch.exp(-nll), -torch.expm1(-nll), *(f.value(nll) for f in functions)]
                 for row, values in zip((0, 2, *range(3, 3 + len(functions))), rows, strict=True):
                     sums[i, row].scatter_add_(0, t, _weighted(values, w).to(sums.dtype))
@@ -69,6 +78,7 @@ class SoftmaxSums(torch.autograd.Function):
         logits, ids, weight_map, lse = ctx.saved_tensors
         grad = torch.empty_like(logits)
         slopes = grad_sums.to(lse.dtype)
+        outer = everywhere(ctx.functions)
         buffers = logits.new_empty(2, min(logits[:1].numel(), max(256 * logits.shape[1], block_size(logits))), dtype=lse.dtype)
         with torch.autocast(logits.device.type, enabled=False):
             for i, span in _pieces(logits):
@@ -80,10 +90,15 @@ class SoftmaxSums(torch.autograd.Function):
                 p.exp_()
                 tp, fp, fn = slopes[i, :3]
                 u = torch.exp(-nll).mul_((tp - fn - fp).index_select(0, t))
-                for f, slope in zip(ctx.functions, slopes[i, 3:], strict=True):
-                    outer = slope.index_select(0, t)
-                    u -= outer if f.linear else outer.mul_(f.slope(nll))
-                torch.sub(fp.unsqueeze(1), torch.addmv(u, p.t(), fp), out=change)
+                inside = slopes[i, 3 : 3 + len(ctx.functions)]
+                for f, slope in zip(ctx.functions, inside, strict=True):
+                    steep = slope.index_select(0, t)
+                    u -= steep if f.linear else steep.mul_(f.slope(nll))
+                if outer:
+                    steep = _wrong_slopes(p, index, outer, slopes[i, 3 + len(ctx.functions) :]).add_(fp.unsqueeze(1))
+                    torch.sub(steep, u.add((p * steep).sum(0)), out=change)
+                else:
+                    torch.sub(fp.unsqueeze(1), torch.addmv(u, p.t(), fp), out=change)
                 if w is not None:
                     p *= w
                     u *= w
@@ -92,6 +107,14 @@ class SoftmaxSums(torch.autograd.Function):
                 else:  # rounded once
                     out.copy_(p.mul_(change).scatter_add_(0, index, u.unsqueeze(0)))
         return grad, None, None, None, None
+
+
+def _wrong_slopes(p: Tensor, index: Tensor, functions: list[WrongFunction], slopes: Tensor) -> Tensor:
+    """dL/dp of the wrong classes' probabilities (C, N) through the sums outside the classes; 0 for the true class."""
+    total = torch.zeros_like(p)
+    for f, slope in zip(functions, slopes, strict=True):
+        total.addcmul_(f.wrong_slope(p), slope.unsqueeze(1))
+    return total.scatter_(0, index, 0.0)
 
 
 def _pieces(logits: Tensor) -> list[tuple[int, slice]]:

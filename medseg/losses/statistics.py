@@ -11,8 +11,9 @@ from torch import Tensor
 from medseg.losses.distributed import sum_over_ranks, world_size
 from medseg.losses.inputs import Activation
 from medseg.losses.sigmoid import SigmoidSums
+from medseg.losses.soft import soft_softmax_sums
 from medseg.losses.softmax import SoftmaxSums
-from medseg.losses.voxelwise import VoxelFunction
+from medseg.losses.voxelwise import VoxelFunction, everywhere
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Statistics:
     Args:
         counts: Soft confusion counts.
         inside: For each voxel function f, the sum over a class's reference voxels of f(-log p), (G, C).
-        outside: The sum over all other voxels of f(-log(1 - p)), (G, C). Sigmoid only: among exclusive classes every voxel is inside one.
+        outside: The sum over all other voxels of f(-log(1 - p)), (G, C). Softmax: only of functions that are wanted `everywhere`, since
+            among exclusive classes every voxel is inside one.
         distributed: Whether groups are spread over the ranks of a distributed training.
     """
 
@@ -86,18 +88,26 @@ def collect(
     """The statistics of each sample, from one pass over logits (B, C, *spatial).
 
     Shape:
-        target (B, *spatial) and weight_map (B, *spatial) for softmax; (B, C, *spatial) and (B, 1 or C, *spatial) for sigmoid.
+        target (B, *spatial) of ids or (B, C, *spatial) of soft labels, and weight_map (B, *spatial), for softmax; (B, C, *spatial) and
+        (B, 1 or C, *spatial) for sigmoid.
     """
     softmax = activation == "softmax"
-    z, t = logits.flatten(2), target.flatten(1 if softmax else 2)
+    soft = softmax and target.is_floating_point()
+    z, t = logits.flatten(2), target.flatten(1 if softmax and not soft else 2)
     w = None if weight_map is None else weight_map.detach().flatten(1 if softmax else 2)
     with torch.autocast(logits.device.type, enabled=False):
-        sums, counts = (SoftmaxSums if softmax else SigmoidSums).apply(z, t, w, tuple(functions), ignore_index)
-    tp, fp, fn, *voxelwise = sums.unbind(1)
-    step = 1 if softmax else 2
+        if soft:
+            sums, counts = soft_softmax_sums(z, t, w, functions, ignore_index)
+        else:
+            sums, counts = (SoftmaxSums if softmax else SigmoidSums).apply(z, t, w, tuple(functions), ignore_index)
+    tp, fp, fn, *rows = sums.unbind(1)
+    if softmax:
+        inside, outside = rows[: len(functions)], rows[len(functions) :]
+    else:
+        inside, outside = rows[::2], rows[1::2]
     return Statistics(
         Counts(tp, fp, fn, *counts.unbind(1)),
-        inside=dict(zip(functions, voxelwise[::step], strict=True)),
-        outside={} if softmax else dict(zip(functions, voxelwise[1::step], strict=True)),
+        inside=dict(zip(functions, inside, strict=True)),
+        outside=dict(zip(everywhere(functions) if softmax else functions, outside, strict=True)),
         distributed=distributed and world_size() > 1,
     )

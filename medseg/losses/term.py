@@ -3,55 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from medseg.losses.inputs import Activation
-from medseg.losses.statistics import Counts, Statistics
+from medseg.losses.setting import Setting
+from medseg.losses.statistics import Counts
+from medseg.losses.view import View
 from medseg.losses.voxelwise import VoxelFunction
-
-ReduceOver = Literal["sample", "batch"]
-Empty = Literal["smooth", "skip", "volume", "batch"]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What the terms of one sum share."""
-
-    num_classes: int
-    activation: Activation
-    include_background: bool = False
-    reduce_over: ReduceOver = "batch"
-    empty: Empty = "smooth"
-
-    @property
-    def drops_background(self) -> bool:
-        """Whether the first channel is a background that region terms leave out."""
-        return self.activation == "softmax" and not self.include_background
 
 
 class Term(nn.Module):
-    """A function of the shared statistics.
+    """A function of what the terms of a sum share.
 
-    A term names the voxel functions that it needs, if any, and turns statistics into a scalar. Keyword-only arguments of its constructor
-    are its parameters in a config; a ValueError there starts with the parameter's name.
+    A term names the voxel functions and maps that it needs, if any, and turns a view into a scalar. Keyword-only arguments of its
+    constructor are its parameters in a config; a ValueError there starts with the parameter's name.
     """
 
+    activation: Activation | None = None
+    """The only activation that it works with; None for both. A literal, which the config's checks read without importing torch."""
+    sibling: str | None = None
+    """The term to take with the other activation."""
     functions: tuple[VoxelFunction, ...] = ()
+    """Voxel functions whose sums it needs."""
+    maps: tuple[str, ...] = ()
+    """Maps of the target that it needs, by their names in `maps.MAPS`."""
+    soft_targets = True
+    """Whether its formula holds for soft labels."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
         self.setting = setting
 
-    def forward(self, samples: Statistics, batch: Statistics) -> Tensor:
-        """The term's value, from the statistics of each sample and of the whole batch."""
+    def forward(self, view: View) -> Tensor:
+        """The term's value, a scalar."""
         raise NotImplementedError
 
 
-def region_mean(setting: Setting, samples: Statistics, batch: Statistics, region_loss: Callable[[Counts, Tensor], Tensor]) -> Tensor:
+def region_mean(view: View, region_loss: Callable[[Counts, Tensor], Tensor]) -> Tensor:
     """The mean over classes (and over samples, with `reduce_over: sample`) of a loss on soft counts, minding empty references.
 
     `region_loss(counts, counted)` gives the loss (G, C) of each group and class; `counted` (G, C) tells which classes take part, for
@@ -72,9 +62,10 @@ def region_mean(setting: Setting, samples: Statistics, batch: Statistics, region
     Gradients are divided by the number of (sample, class) pairs in the mean. With `reduce_over: batch` a reference is empty when it is in
     the whole batch (over all ranks), and `batch` means the same as `smooth`. Nothing left in the mean gives a graph-connected 0.
     """
+    setting = view.setting
     over_samples = setting.reduce_over == "sample"
-    counts = (samples if over_samples else batch).counts
-    whole = batch.counts
+    counts = (view.samples if over_samples else view.batch).counts
+    whole = view.batch.counts
     if setting.drops_background:
         counts, whole = counts.foreground(), whole.foreground()
     absent = counts.volume == 0
@@ -89,7 +80,7 @@ def region_mean(setting: Setting, samples: Statistics, batch: Statistics, region
     total = loss.sum()
     number = counted.sum() if setting.empty == "skip" else total.new_full((), loss.numel())
     if over_samples:
-        total, number = samples.over_ranks(torch.stack([total, number.to(total)])).unbind(0)
+        total, number = view.over_ranks(torch.stack([total, number.to(total)])).unbind(0)
     return total / number.detach().clamp_min(1)
 
 

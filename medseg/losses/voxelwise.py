@@ -6,8 +6,9 @@ one function, one evaluation and one slope. Each states its own derivative, beca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ class VoxelFunction(Protocol):
 
     linear: bool
     """Whether the function is n itself, so that its slope needs no n."""
+    everywhere: bool
+    """Whether softmax too must sum it over the voxels outside each class (`WrongFunction`), which costs a pass over all probabilities."""
 
     def value(self, n: Tensor) -> Tensor:
         """The loss of each voxel."""
@@ -28,11 +31,27 @@ class VoxelFunction(Protocol):
         """The derivative with respect to n, finite at 0."""
 
 
+class WrongFunction(VoxelFunction, Protocol):
+    """A voxel function that softmax also sums over the probabilities of the classes that do not hold."""
+
+    def wrong(self, p: Tensor) -> Tensor:
+        """The loss of a probability of a class that does not hold, f(-log(1 - p))."""
+
+    def wrong_slope(self, p: Tensor) -> Tensor:
+        """Its derivative with respect to p."""
+
+
+def everywhere(functions: Sequence[VoxelFunction]) -> list[WrongFunction]:
+    """Those that softmax sums over the wrong classes too."""
+    return [cast(WrongFunction, function) for function in functions if function.everywhere]
+
+
 @dataclass(frozen=True)
 class LogLoss:
     """n itself: cross entropy."""
 
     linear = True
+    everywhere = False
 
     def value(self, n: Tensor) -> Tensor:
         """The loss of each voxel."""
@@ -49,6 +68,7 @@ class FocalLogLoss:
 
     gamma: float
     linear = False
+    everywhere = False
 
     def value(self, n: Tensor) -> Tensor:
         """The loss of each voxel."""
@@ -70,6 +90,7 @@ class PowerLogLoss:
     exponent: float
     join: float
     linear = False
+    everywhere = False
 
     def value(self, n: Tensor) -> Tensor:
         """The loss of each voxel."""
@@ -78,3 +99,31 @@ class PowerLogLoss:
     def slope(self, n: Tensor) -> Tensor:
         """The derivative with respect to n."""
         return power_slope(n, self.exponent, self.join)
+
+
+@dataclass(frozen=True)
+class MissPower:
+    r"""$(1 - e^{-n})^g = (1 - p_t)^g$, $g \ge 1$: the probability that missed the label, to a power.
+
+    With `everywhere` softmax also sums $p_c^g$ over the voxels of other classes (sigmoid always does, as $n = -\log(1 - p)$ there).
+    """
+
+    exponent: float
+    everywhere: bool = False
+    linear = False
+
+    def value(self, n: Tensor) -> Tensor:
+        """The loss of each voxel."""
+        return (-torch.expm1(-n)) ** self.exponent
+
+    def slope(self, n: Tensor) -> Tensor:
+        """The derivative with respect to n."""
+        return self.exponent * (-torch.expm1(-n)) ** (self.exponent - 1) * torch.exp(-n)
+
+    def wrong(self, p: Tensor) -> Tensor:
+        """The loss of a probability of a class that does not hold."""
+        return p**self.exponent
+
+    def wrong_slope(self, p: Tensor) -> Tensor:
+        """Its derivative with respect to p."""
+        return self.exponent * p ** (self.exponent - 1)

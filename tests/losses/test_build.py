@@ -10,7 +10,7 @@ import torch
 from medseg.config.errors import ConfigError
 from medseg.config.schema import LossConfig, TermConfig, WeightSchedule
 from medseg.losses import TERMS, LossConfigError, build_loss
-from medseg.losses.term import Setting
+from medseg.losses.setting import Setting
 from tests.losses.problems import problem
 
 GOOD: dict[str, Any] = {"activation": "softmax", "terms": [{"name": "dice"}]}
@@ -109,8 +109,6 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("activation", "name", "params", "message"),
         [
-            ("softmax", "bce", {}, "bce needs activation: sigmoid; with softmax take cross_entropy"),
-            ("sigmoid", "cross_entropy", {}, "cross_entropy needs activation: softmax; with sigmoid take bce"),
             ("softmax", "focal", {"alpha": 0.25}, "alpha must be a list of one weight a class with softmax, got 0.25"),
             ("sigmoid", "focal", {"alpha": 2.0}, "alpha must lie in [0, 1] with sigmoid, got 2.0"),
             ("softmax", "focal", {"gamma": -1.0}, "gamma must be at least 0, got -1.0"),
@@ -130,6 +128,15 @@ class TestFaults:
     def test_parameters(self, activation: str, name: str, params: dict[str, Any], message: str) -> None:
         config = {"activation": activation, "terms": [{"name": name, "params": params}]}
         assert messages(config) == [f"build_loss: loss.terms[0].params: {message}"]
+
+    @pytest.mark.parametrize(
+        ("wrong", "right", "name", "sibling"),
+        [("softmax", "sigmoid", "bce", "cross_entropy"), ("sigmoid", "softmax", "cross_entropy", "bce")],
+    )
+    def test_a_term_of_the_other_activation(self, wrong: str, right: str, name: str, sibling: str) -> None:
+        assert messages({"activation": wrong, "terms": [{"name": name}]}) == [
+            f"build_loss: loss.terms[0].name: {name} needs loss.activation: {right}, got {wrong}; with {wrong} take {sibling}"
+        ]
 
     def test_softmax_over_one_channel(self) -> None:
         assert messages(GOOD, 1) == ["build_loss: loss.activation: softmax over one channel is always 1; use sigmoid, or two classes"]

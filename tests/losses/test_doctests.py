@@ -10,7 +10,7 @@ import pytest
 
 import medseg.losses
 
-MODULES = ["medseg.losses", *(f"medseg.losses.{module.name}" for module in pkgutil.iter_modules(medseg.losses.__path__))]
+MODULES = ["medseg.losses", *(module.name for module in pkgutil.walk_packages(medseg.losses.__path__, "medseg.losses."))]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -20,4 +20,4 @@ def test_examples(name: str) -> None:
 
 def test_every_family_has_examples() -> None:
     tried = {name: doctest.testmod(importlib.import_module(name)).attempted for name in MODULES}
-    assert all(tried[f"medseg.losses.{family}"] > 0 for family in ("distribution", "region", "compound"))
+    assert all(tried[f"medseg.losses.terms.{family}"] > 0 for family in ("distribution", "region", "compound"))

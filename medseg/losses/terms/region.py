@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from medseg.losses.powers import power
-from medseg.losses.statistics import Counts, Statistics
-from medseg.losses.term import Setting, Term, check_range, ratio, region_mean
+from medseg.losses.setting import Setting
+from medseg.losses.statistics import Counts
+from medseg.losses.term import Term, check_range, ratio, region_mean
+from medseg.losses.view import View
 
 
 def dice_loss(counts: Counts, smooth: float) -> Tensor:
@@ -29,9 +31,9 @@ class RegionTerm(Term):
         """The loss (G, C) of each group and class; `counted` (G, C) tells which classes take part."""
         raise NotImplementedError
 
-    def forward(self, samples: Statistics, batch: Statistics) -> Tensor:
+    def forward(self, view: View) -> Tensor:
         """The term's value."""
-        return region_mean(self.setting, samples, batch, self.region_loss)
+        return region_mean(view, self.region_loss)
 
 
 class Dice(RegionTerm):

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from medseg.losses.distribution import LOG_LOSS
 from medseg.losses.powers import power
-from medseg.losses.region import dice_loss
+from medseg.losses.setting import Setting
 from medseg.losses.statistics import Counts, Statistics
-from medseg.losses.term import Setting, Term, check_range, per_class, ratio, region_mean
+from medseg.losses.term import Term, check_range, per_class, ratio, region_mean
+from medseg.losses.terms.distribution import LOG_LOSS
+from medseg.losses.terms.region import dice_loss
+from medseg.losses.view import View
 from medseg.losses.voxelwise import PowerLogLoss
 
 
@@ -61,10 +63,10 @@ class Combo(Term):
         self.smooth = check_range("smooth", smooth, 0)
         self.shift = shift
 
-    def forward(self, samples: Statistics, batch: Statistics) -> Tensor:
+    def forward(self, view: View) -> Tensor:
         """The term's value."""
-        region = region_mean(self.setting, samples, batch, lambda counts, _: dice_loss(counts, self.smooth))
-        value = self.ce_share * self._cross_entropy(batch) + (1 - self.ce_share) * region
+        region = region_mean(view, lambda counts, _: dice_loss(counts, self.smooth))
+        value = self.ce_share * self._cross_entropy(view.batch) + (1 - self.ce_share) * region
         return value if self.shift else value - (1 - self.ce_share)
 
     def _cross_entropy(self, batch: Statistics) -> Tensor:
@@ -139,10 +141,10 @@ class ExponentialLogarithmic(Term):
         self.class_weights = None if class_weights is None else per_class(class_weights, setting.num_classes, "class_weights")
         self.functions = (LOG_LOSS if exponent == 1 else PowerLogLoss(exponent, self.join),)
 
-    def forward(self, samples: Statistics, batch: Statistics) -> Tensor:
+    def forward(self, view: View) -> Tensor:
         """The term's value."""
-        region = region_mean(self.setting, samples, batch, self._log_dice)
-        return self.dice_weight * region + self.ce_weight * self._cross_entropy(batch)
+        region = region_mean(view, self._log_dice)
+        return self.dice_weight * region + self.ce_weight * self._cross_entropy(view.batch)
 
     def _log_dice(self, counts: Counts, _: Tensor) -> Tensor:
         log_loss = torch.log1p(ratio(counts.fp + counts.fn, 2 * counts.tp + self.epsilon))

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from medseg.losses.statistics import Statistics
-from medseg.losses.term import Setting, Term, check_range, per_class, ratio
+from medseg.losses.setting import Setting
+from medseg.losses.term import Term, check_range, per_class, ratio
+from medseg.losses.view import View
 from medseg.losses.voxelwise import FocalLogLoss, LogLoss
 
 LOG_LOSS = LogLoss()
@@ -47,20 +48,20 @@ class BinaryCrossEntropy(Term):
         0.337539
     """
 
+    activation = "sigmoid"
+    sibling = "cross_entropy"
     functions = (LOG_LOSS,)
 
     def __init__(self, setting: Setting, *, pos_weight: float | Sequence[float] | None = None) -> None:
-        if setting.activation != "sigmoid":
-            raise ValueError("bce needs activation: sigmoid; with softmax take cross_entropy")
         super().__init__(setting)
         self.pos_weight = None if pos_weight is None else per_class(pos_weight, setting.num_classes, "pos_weight")
 
-    def forward(self, samples: Statistics, batch: Statistics) -> Tensor:
+    def forward(self, view: View) -> Tensor:
         """The term's value."""
-        inside, outside = batch.inside[LOG_LOSS], batch.outside[LOG_LOSS]
+        inside, outside = view.batch.inside[LOG_LOSS], view.batch.outside[LOG_LOSS]
         if self.pos_weight is not None:
             inside = inside * inside.new_tensor(self.pos_weight)
-        return ratio((inside + outside).sum(), batch.counts.size.sum())
+        return ratio((inside + outside).sum(), view.batch.counts.size.sum())
 
 
 class CrossEntropy(Term):
@@ -94,17 +95,17 @@ class CrossEntropy(Term):
         0.458145
     """
 
+    activation = "softmax"
+    sibling = "bce"
     functions = (LOG_LOSS,)
 
     def __init__(self, setting: Setting, *, class_weights: Sequence[float] | None = None) -> None:
-        if setting.activation != "softmax":
-            raise ValueError("cross_entropy needs activation: softmax; with sigmoid take bce")
         super().__init__(setting)
         self.class_weights = None if class_weights is None else per_class(class_weights, setting.num_classes, "class_weights")
 
-    def forward(self, samples: Statistics, batch: Statistics) -> Tensor:
+    def forward(self, view: View) -> Tensor:
         """The term's value."""
-        total, volume = batch.inside[LOG_LOSS], batch.counts.volume
+        total, volume = view.batch.inside[LOG_LOSS], view.batch.counts.volume
         if self.class_weights is not None:
             weights = total.new_tensor(self.class_weights)
             total, volume = total * weights, volume * weights
@@ -159,14 +160,14 @@ class Focal(Term):
             if setting.activation == "sigmoid" and max(self.alpha) > 1:
                 raise ValueError(f"alpha must lie in [0, 1] with sigmoid, got {alpha}")
 
-    def forward(self, samples: Statistics, batch: Statistics) -> Tensor:
+    def forward(self, view: View) -> Tensor:
         """The term's value."""
         (function,) = self.functions
-        total = batch.inside[function]
+        total = view.batch.inside[function]
         alpha = None if self.alpha is None else total.new_tensor(self.alpha)
         total = total if alpha is None else alpha * total
         if self.setting.activation == "softmax":
-            return ratio(total.sum(), batch.counts.volume.sum())
-        outside = batch.outside[function]
+            return ratio(total.sum(), view.batch.counts.volume.sum())
+        outside = view.batch.outside[function]
         total = total + (outside if alpha is None else (1 - alpha) * outside)
-        return ratio(total.sum(), batch.counts.size.sum())
+        return ratio(total.sum(), view.batch.counts.size.sum())
