@@ -14,8 +14,8 @@ Y = torch.tensor([1, 1, 0, 0])
 """The four voxels of the golden values."""
 
 ACTIVATIONS = ("softmax", "sigmoid")
-REFUSED = {("bce", "softmax"), ("cross_entropy", "sigmoid")}
-CASES = [(name, activation) for name in TERMS for activation in ACTIVATIONS if (name, activation) not in REFUSED]
+CASES = [(name, activation) for name, term in TERMS.items() for activation in ACTIVATIONS if term.activation in (None, activation)]
+"""Every term with every activation that it works with."""
 REGIONAL = [(name, activation) for name, activation in CASES if name not in ("bce", "cross_entropy", "focal")]
 
 
