@@ -95,6 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--ref", type=Path, required=True, help="folder of reference label maps")
     sub.add_argument("--out", type=Path, required=True, help="folder for cases.csv, lesions.csv and summary.json")
     sub.add_argument("--classes", nargs="+", metavar="NAME", help="classes to score, the others count as background; all by default")
+
+    sub = command("losses", losses, "list the loss terms, or explain one")
+    sub.add_argument("name", metavar="NAME", nargs="?", help="a loss term: focal_tversky")
     return parser
 
 
@@ -208,3 +211,11 @@ def evaluate(options: argparse.Namespace) -> int:
     )
     print_evaluation(result, options.out, Console())
     return result.exit_code
+
+
+def losses(options: argparse.Namespace) -> int:
+    """`medseg losses`."""
+    from medseg.losses.describe import description, listing
+
+    print(listing() if options.name is None else description(options.name))
+    return 0

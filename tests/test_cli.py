@@ -15,7 +15,7 @@ from PIL import Image
 import medseg
 from medseg.cli import build_parser, main, parse
 
-COMMANDS = ("train", "resume", "finetune", "sweep", "predict", "evaluate", "config", "check")
+COMMANDS = ("train", "resume", "finetune", "sweep", "predict", "evaluate", "config", "check", "losses")
 
 
 class TestHelp:
@@ -100,16 +100,14 @@ class TestConfigErrors:
 
     def test_what_only_the_constructor_knows_is_still_a_config_error(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         overrides = [
+            "loss.terms=[{name: focal, params: {alpha: 0.25}}]",
             "data.format.params={kind: lesions_2d, cases: 4, test_cases: 1, size: [48,48]}",
+            "data.patch_size=[32,32]",
             f"data.root={tmp_path}",
             "data.folds=2",
         ]
-        assert (
-            main(["train", "bce_dice", "loss.activation=softmax", "data.patch_size=[32,32]", f"runs_dir={tmp_path}/runs", *overrides]) == 2
-        )
-        message = capsys.readouterr().err
-        assert "bce" in message
-        assert "sigmoid" in message
+        assert main(["train", "focal_tversky", f"runs_dir={tmp_path}/runs", *overrides]) == 2
+        assert "loss.terms[0].params: alpha must be a list" in capsys.readouterr().err
         assert not (tmp_path / "runs").exists()
 
 
@@ -121,6 +119,18 @@ class TestConfig:
         (tmp_path / "again.yaml").write_text(text)
         assert main(["config", str(tmp_path / "again.yaml")]) == 0
         assert capsys.readouterr().out == text
+
+
+class TestLosses:
+    def test_lists_all_and_explains_one(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["losses"]) == 0
+        assert "focal_tversky" in capsys.readouterr().out
+        assert main(["losses", "focal_tversky"]) == 0
+        assert "fn_weight: float = 0.7" in capsys.readouterr().out
+
+    def test_a_typo_is_a_wrong_command_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["losses", "focal_tvrsky"]) == 2
+        assert "did you mean focal_tversky?" in capsys.readouterr().err
 
 
 def write_folders(root: Path, names: list[str]) -> None:

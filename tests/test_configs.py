@@ -38,9 +38,10 @@ class TestRunnable:
         assert config.data.module in DATA_MODULES
 
         outputs = 3 if config.loss.activation == "softmax" else 2
-        network = build_network(config.network.name, config.network.params, 1, outputs, dims)
+        loss = build_loss(config.loss, num_classes=outputs, heads=config.network.heads)
+        heads = {name: len(head.outputs(["a", "b"], dims)) for name, head in loss.heads.items()}
+        network = build_network(config.network.name, config.network.params, 1, outputs, dims, heads)
         network.check_size(patch, "data.patch_size")
-        loss = build_loss({**vars(config.loss), "terms": [vars(term) for term in config.loss.terms]}, num_classes=outputs)
         optimizer = OPTIMIZERS[config.optimizer.name](network, **config.optimizer.params)
         assert 0 <= SCHEDULES[config.schedule.name](0.5, **config.schedule.params) <= 1
 

@@ -27,7 +27,17 @@ MEDSEG = [shlex.split(line)[1:] for line in COMMANDS if line.startswith("medseg 
 
 class TestCommands:
     def test_there_are_some(self) -> None:
-        assert {command[0] for command in MEDSEG} == {"train", "config", "check", "resume", "predict", "evaluate", "finetune", "sweep"}
+        assert {command[0] for command in MEDSEG} == {
+            "train",
+            "config",
+            "check",
+            "resume",
+            "predict",
+            "evaluate",
+            "finetune",
+            "sweep",
+            "losses",
+        }
 
     @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make ")])
     def test_make_targets_exist(self, line: str) -> None:
@@ -56,12 +66,13 @@ class TestCommands:
         assert set(re.findall(r"`(\w+)`", row)) == {path.stem for path in (ROOT / "configs").glob("*.yaml")}
 
     def test_the_names_in_the_table_are_those_of_the_registries(self) -> None:
-        from medseg.losses import TERMS
+        from medseg.losses import HEADS, TERMS
         from medseg.networks import NETWORKS
 
         rows = {line.split("|")[1].strip(): set(re.findall(r"`(\w+)`", line)) for line in README.splitlines() if line.startswith("| ")}
         assert rows["terms"] == set(TERMS)
         assert rows["networks"] == set(NETWORKS)
+        assert rows["auxiliary heads"] == set(HEADS)
 
 
 @pytest.mark.slow
@@ -76,6 +87,7 @@ class TestRun:
             "train": [phantom, *small],
             "config": [],
             "check": ["small_lesion_2d", *folders],
+            "losses": [],
             "resume": [],
             "predict": [],
             "evaluate": [],

@@ -18,7 +18,7 @@ from medseg.config.find import find_config, shipped_configs
 from medseg.config.load import load_file
 from medseg.config.read import write_text
 from medseg.config.resolve import raise_problems, resolve
-from medseg.config.schema import Component, Config, LossConfig, TermConfig, WeightSchedule
+from medseg.config.schema import Component, Config, LossConfig, NetworkConfig, TermConfig, WeightSchedule
 from medseg.config.sweep import Sweep, SweepPoint, load_sweep
 from medseg.config.tree import merge, plain, wrap
 
@@ -27,6 +27,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "LossConfig",
+    "NetworkConfig",
     "Problem",
     "Sweep",
     "SweepPoint",

@@ -26,6 +26,8 @@ def _typed(value: Any, annotation: Any) -> Any:
             return build(top, value)  # type: ignore[arg-type]
         if isinstance(value, list) and top is list:
             return [_typed(item, get_args(member)[0]) for item in value]
+        if isinstance(value, dict) and top is dict:
+            return {key: _typed(item, (*get_args(member), Any, Any)[1]) for key, item in value.items()}
         if top is float and type(value) is int:
             return float(value)
     return value
@@ -41,6 +43,6 @@ def defaults(schema: type) -> Node:
             values[field.name] = wrap(dataclasses.asdict(default), DEFAULT)  # type: ignore[arg-type]
         elif default is not MISSING:
             values[field.name] = wrap(default, DEFAULT)
-        elif dataclasses.is_dataclass(hints[field.name]) and hints[field.name] is not Component:
+        elif dataclasses.is_dataclass(hints[field.name]) and not issubclass(hints[field.name], Component):
             values[field.name] = defaults(hints[field.name])
     return Node(values, DEFAULT)

@@ -50,7 +50,7 @@ class _Checker:
         """A mapping against a dataclass. `source` is who to name for a missing key when nobody wrote the section."""
         source = source if node.origin == DEFAULT else node.origin
         hints = get_type_hints(schema)
-        registry = self.registries.get(_pattern(path))
+        registry = self.registries.get(_pattern(path)) or self.registries.get(_pattern((*path[:-1], "*")))
         signature = self.component(node, registry, path) if registry else None
         for key, child in node.value.items():
             here = (*path, key)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from medseg.config.errors import Problem
+from medseg.config.heads import check_heads
+from medseg.config.losses import check_loss
 from medseg.config.tree import KeyPath, Node, key_text, plain
 
 _NAME = re.compile(r"\w[\w.+=-]{0,99}")
@@ -44,6 +46,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.workers": _at_least(0),
     "data.cache_gib": _at_least(0),
     "loss.terms": (lambda value: len(value) > 0, "needs at least one term"),
+    "loss.share_every": _at_least(0),
     "trainer.max_epochs": _at_least(1),
     "trainer.devices": _at_least(1),
     "trainer.nodes": _at_least(1),
@@ -60,7 +63,16 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 def check_rules(root: Node) -> list[Problem]:
     """Every rule that a config breaks. Values of the wrong type are left to the checker of types."""
     broken = [problem for key, rule in RULES.items() for problem in _apply(root, tuple(key.split(".")), rule)]
-    return [*broken, *_fold_exists(root), *_axes_agree(root), *_one_split(root), *_holds_a_batch(root), *_weights(root)]
+    return [
+        *broken,
+        *_fold_exists(root),
+        *_axes_agree(root),
+        *_one_split(root),
+        *_holds_a_batch(root),
+        *_weights(root),
+        *check_loss(root),
+        *check_heads(root),
+    ]
 
 
 def _apply(root: Node, path: KeyPath, rule: tuple[Callable[[Any], bool], str]) -> Iterator[Problem]:

@@ -18,6 +18,18 @@ class Component:
     params: dict[str, Any] = field(default_factory=dict)
 
 
+SEGMENTATION = "segmentation"
+"""Key of the logits among the outputs of a network with heads; no head can be called so."""
+
+
+@dataclass
+class NetworkConfig(Component):
+    """A network, and the auxiliary heads that it has in training."""
+
+    heads: dict[str, Component] = field(default_factory=dict)
+    """Name -> head: a key of `medseg.losses.HEADS`. A term of the loss names the head that it acts on."""
+
+
 @dataclass
 class WeightSchedule:
     """A term's weight as a function of the epoch, moving from `start` to `end` over `epochs` epochs and then staying."""
@@ -38,6 +50,8 @@ class TermConfig:
     """Factor of this term, >= 0: a number or a schedule."""
     params: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the term's constructor."""
+    head: str | None = None
+    """The head of `network.heads` that it acts on; null for the segmentation."""
 
 
 @dataclass
@@ -56,6 +70,12 @@ class LossConfig:
     """What a region term does where the reference is empty: see `medseg.losses`."""
     ignore_index: int | None = None
     """Target value that counts as no voxel at all. A data set with an ignore label sets it by itself."""
+    weight_map: Component | None = None
+    """What each voxel counts in every term, made of the target: a key of `medseg.losses.WEIGHT_MAPS`; null counts all alike."""
+    share_every: int = 10
+    """Optimiser steps between measurements of each term's share of the gradient, logged as `train/share/<term>`; 0 never measures."""
+    balance: Literal["none", "gradient"] = "none"
+    """`gradient`: weights mean the wanted shares of the gradient, and follow the measured ones; see `medseg.losses.balance`."""
 
 
 @dataclass
@@ -152,7 +172,7 @@ class Config:
     name: str
     """Name of the experiment and of its folder below `runs_dir`."""
     data: DataConfig
-    network: Component
+    network: NetworkConfig
     """A key of `medseg.networks.NETWORKS`."""
     loss: LossConfig
     optimizer: Component = field(default_factory=lambda: Component("adamw"))

@@ -28,13 +28,15 @@ class Registry:
 
 REGISTRIES = {
     "loss.terms[]": Registry("medseg.losses", "TERMS", "loss term"),
+    "loss.weight_map": Registry("medseg.losses", "WEIGHT_MAPS", "weight map"),
+    "network.heads.*": Registry("medseg.losses", "HEADS", "head"),
     "network": Registry("medseg.networks", "NETWORKS", "network"),
     "data.format": Registry("medseg.data", "FORMATS", "data format"),
     "data.augmentation": Registry("medseg.data", "AUGMENTATIONS", "augmentation"),
     "optimizer": Registry("medseg.training", "OPTIMIZERS", "optimizer"),
     "schedule": Registry("medseg.training", "SCHEDULES", "schedule"),
 }
-"""Key of a config (`[]` for any item of a list) -> the registry that its `name` is a key of."""
+"""Key of a config (`[]` for any item of a list, `*` for any key of a section) -> the registry that its `name` is a key of."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,25 @@ def signature(registry: Registry, name: str) -> Signature:
     return _signature(PACKAGES, registry, name)
 
 
-@functools.cache
-def _signature(packages: Path, registry: Registry, name: str) -> Signature:
-    home = _module(packages, registry.package)
-    found = home.definition(_entries(packages, registry)[name])
+def attribute(registry: Registry, name: str, attribute: str) -> Any:
+    """The literal that a registered class, or the nearest base that says something of it, assigns to a class attribute; None otherwise."""
+    value = _attribute(*_definition(PACKAGES, registry, name), attribute)
+    try:
+        return None if value is None else ast.literal_eval(value)
+    except ValueError:  # an expression
+        return None
+
+
+def _definition(packages: Path, registry: Registry, name: str) -> tuple[_Module, ast.AST]:
+    found = _module(packages, registry.package).definition(_entries(packages, registry)[name])
     if found is None:
         raise SignatureError(f"{registry.package}.{registry.variable}[{name!r}] is not defined in the package")
-    module, definition = found
-    constructor = _constructor(module, definition)
+    return found
+
+
+@functools.cache
+def _signature(packages: Path, registry: Registry, name: str) -> Signature:
+    constructor = _constructor(*_definition(packages, registry, name))
     if constructor is None:
         return Signature({}, ())
     module, function = constructor
@@ -110,13 +123,38 @@ def _constructor(module: _Module, definition: ast.AST) -> tuple[_Module, ast.Fun
     for statement in definition.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             return module, statement
-    for base in definition.bases:
-        base = base.value if isinstance(base, ast.Subscript) else base
-        found = module.definition(base.id) if isinstance(base, ast.Name) else None  # `nn.Module` lies outside the package
-        constructor = _constructor(*found) if found else None
+    for base in _bases(module, definition):
+        constructor = _constructor(*base)
         if constructor:
             return constructor
     return None
+
+
+def _attribute(module: _Module, definition: ast.AST, name: str) -> ast.expr | None:
+    """What a class, or a base of it within the package, assigns to a class attribute."""
+    if not isinstance(definition, ast.ClassDef):
+        return None
+    assigned = _assignments(definition.body)
+    if name in assigned:
+        return assigned[name]
+    return next((value for base in _bases(module, definition) if (value := _attribute(*base, name)) is not None), None)
+
+
+def _assignments(body: Sequence[ast.stmt]) -> dict[str, ast.expr]:
+    """Plain assignments to single names, the last of each."""
+    assigned = {}
+    for statement in body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            assigned.update({target.id: statement.value for target in targets if isinstance(target, ast.Name)})
+    return assigned
+
+
+def _bases(module: _Module, definition: ast.ClassDef) -> list[tuple[_Module, ast.AST]]:
+    """The bases that lie within the package: `nn.Module` does not."""
+    bases = [base.value if isinstance(base, ast.Subscript) else base for base in definition.bases]
+    found = [module.definition(base.id) for base in bases if isinstance(base, ast.Name)]
+    return [base for base in found if base is not None]
 
 
 @functools.cache
@@ -146,17 +184,15 @@ class _Module:
         package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
         self.imported: dict[str, tuple[str, str]] = {}
         self.defined: dict[str, ast.AST] = {}
-        self.assigned: dict[str, ast.expr] = {}
-        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        self.assigned = _assignments(body)
+        for statement in body:
             if isinstance(statement, ast.ImportFrom):
                 above = package[: len(package) - statement.level + 1] if statement.level else []
                 source = ".".join([*above, *([statement.module] if statement.module else [])])
                 self.imported.update({alias.asname or alias.name: (source, alias.name) for alias in statement.names})
             elif isinstance(statement, ast.ClassDef | ast.FunctionDef):
                 self.defined[statement.name] = statement
-            elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-                self.assigned.update({target.id: statement.value for target in targets if isinstance(target, ast.Name)})
 
     def definition(self, name: str) -> tuple[_Module, ast.AST] | None:
         """Where `name` is defined or assigned, through imports within the package; None when it comes from outside."""

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from medseg.data.augmentation import Augmentation
 from medseg.data.case import Case, DataSet
 from medseg.data.check import check_cases
-from medseg.data.patches import CaseDataset, CaseSampler, PatchDataset, PatchSampler, only_item, read_ahead
+from medseg.data.patches import CaseDataset, CaseSampler, DeriveMaps, PatchDataset, PatchSampler, only_item, read_ahead
 from medseg.data.preparation import PreparedCase, Preparer, foreground_statistics
 from medseg.data.sampling import CentreSampler, ClassSampler, LesionSampler
 from medseg.data.splits import Splits, make_splits, read_split_file, write_splits
@@ -32,9 +32,10 @@ FAULTS_SHOWN = 5
 class SegmentationDataModule(LightningDataModule):
     """Reads a data set, splits it, and loads patches for training and whole cases for scoring.
 
-    A batch of training is `{"image": (B, C, *patch) float32, "label": (B, 1, *patch) uint8 ids, "case": list of ids}`; a batch of
-    validation or test is one `PreparedCase`, left on the CPU. `batch_size` and `patches_per_epoch` count over all devices: with the same
-    seed the ranks together load the patches that one process would.
+    A batch of training is `{"image": (B, C, *patch) float32, "label": (B, 1, *patch) uint8 ids, "case": list of ids}`, with `derive_maps`
+    also `{"maps": {name: (B, ..., *patch)}, "spacing": (B, axes) in mm}`; a batch of validation or test is one `PreparedCase`, left on the
+    CPU. `batch_size` and `patches_per_epoch` count over all devices: with the same seed the ranks together load the patches that one
+    process would.
 
     Subclasses say what a patch of foreground is centred on.
 
@@ -59,6 +60,8 @@ class SegmentationDataModule(LightningDataModule):
         self.splits: Splits = self._split()
         self.statistics: dict[str, Any] | None = None
         """Intensities of the training foreground, for `ct` only: measured at the first need, unless a checkpoint's are put here before."""
+        self.derive_maps: DeriveMaps | None = None
+        """Makes maps of each training patch's label, for a loss that needs them; to be set before `setup`."""
         self._augmentation: Augmentation = build_augmentation(config, self.dataset.spatial_dims)
         self._patches: PatchDataset | None = None
         self._scored: dict[str, CaseDataset] = {}
@@ -183,6 +186,7 @@ class SegmentationDataModule(LightningDataModule):
             foreground_fraction=config.foreground_fraction,
             batch_size=config.batch_size,
             seed=self.seed,
+            derive=self.derive_maps,
         )
 
     def _prepare_scored(self, stage: Stage) -> None:

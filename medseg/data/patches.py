@@ -23,6 +23,9 @@ from medseg.data.sampling import CentreSampler, crop, foreground_flags, patch_st
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+DeriveMaps = Callable[[torch.Tensor, Sequence[float]], dict[str, torch.Tensor]]
+"""From the ids (1, *patch) of an augmented patch and its voxel size in mm to maps (channels, *patch) by name, which travel with it."""
+
 _FLAGS = 1  # third word of the seed of an epoch's foreground flags; patches have two words
 
 
@@ -91,6 +94,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         foreground_fraction: Share of them that is centred on foreground: exact in each epoch, and within one patch in each batch.
         batch_size: Patches a step, over all ranks.
         seed: Of everything that is drawn.
+        derive: Makes maps of each augmented label, for a loss that needs them; see `medseg.training.derived_maps`.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         foreground_fraction: float,
         batch_size: int,
         seed: int,
+        derive: DeriveMaps | None = None,
     ) -> None:
         self.cases = cases
         self.centres = centres
@@ -113,13 +118,17 @@ class PatchDataset(Dataset[dict[str, Any]]):
         self.foreground_fraction = foreground_fraction
         self.batch_size = batch_size
         self.seed = seed
+        self.derive = derive
         self._epoch_flags: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def __len__(self) -> int:
         return self.patches_per_epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns `image` (C, *patch) float32, `label` (1, *patch) uint8 ids and `case`, the id of the case."""
+        """Returns `image` (C, *patch) float32, `label` (1, *patch) uint8 ids and `case`, the id of the case.
+
+        With `derive` also its `maps`, by name, and `spacing`, the voxel size in mm.
+        """
         rng = np.random.default_rng([self.seed, index])
         number, centre = self.centres.draw(rng, self._is_foreground(index))
         prepared = self.cases[number]
@@ -128,11 +137,16 @@ class PatchDataset(Dataset[dict[str, Any]]):
         image = crop(prepared.image, start, self.patch_size, fill=self._padding(prepared))
         label = crop(prepared.label, start, self.patch_size, fill=0)
         image, label = self.augmentation(image, label, rng)
-        return {
+        item: dict[str, Any] = {
             "image": torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)),
             "label": torch.from_numpy(np.ascontiguousarray(label[None], dtype=np.uint8)),
             "case": prepared.case.id,
         }
+        if self.derive is not None:
+            spacing = prepared.geometry.spacing
+            item["maps"] = self.derive(item["label"], spacing)
+            item["spacing"] = torch.tensor(spacing)
+        return item
 
     def _padding(self, prepared: PreparedCase) -> np.ndarray | int:
         """The lowest value of each channel; looked for only in images that need padding."""

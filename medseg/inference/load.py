@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class SavedRun:
     """Intensity statistics of the training cases, where the normalisation needs them."""
     weights: Mapping[str, torch.Tensor]
     """State dict of the network."""
+    heads: Mapping[str, int] = field(default_factory=dict)
+    """Channels of each auxiliary head, which prediction leaves out."""
 
     @property
     def spatial_dims(self) -> int:
@@ -55,7 +57,7 @@ class SavedRun:
         section, outputs = self.config.network, self.labels.num_outputs(self.config.loss.activation)
         # The checkpoint's own weights replace the encoder's: fetching those would be in vain, and needs a network or a file.
         params = {name: None if name == "encoder_weights" else value for name, value in section.params.items()}
-        network = build_network(section.name, params, len(self.channels), outputs, self.spatial_dims)
+        network = build_network(section.name, params, len(self.channels), outputs, self.spatial_dims, self.heads)
         try:
             network.load_state_dict(dict(self.weights))
         except RuntimeError as error:
@@ -148,6 +150,7 @@ def read_run(run: Path) -> SavedRun:
             suffix=saved["dataset"]["suffix"],
             statistics=saved["statistics"],
             weights={key.removeprefix(_PREFIX): value for key, value in checkpoint["state_dict"].items() if key.startswith(_PREFIX)},
+            heads={name: len(outputs) for name, outputs in saved.get("heads", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(

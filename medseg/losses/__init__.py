@@ -5,7 +5,7 @@
     total, terms = loss.with_terms(logits, target)   # and {"cross_entropy": ..., "dice": ...}
 
 The parts, in the order of the flow: `inputs` checks what comes in, `softmax` and `sigmoid` pass over the voxels (the only code that sees
-them), `statistics` hands the sums to the terms of `distribution`, `region` and `compound`, `term` treats empty references, `weighted` adds.
+them), `statistics` hands the sums to the terms (a family a file in `terms`), `term` treats empty references, `weighted` adds.
 To add a term: a class on the statistics, one line in `TERMS`. Keyword-only arguments of its constructor are its parameters in a config.
 """
 
@@ -17,33 +17,95 @@ from typing import Any
 from medseg.config.schema import LossConfig
 from medseg.losses.build import build
 from medseg.losses.errors import LossConfigError, LossInputError
+from medseg.losses.heads import Boxes, Embedding, SignedDistance
+from medseg.losses.terms.boundary import Boundary, HausdorffDistanceTransform
+from medseg.losses.terms.boxes import CompleteIoU, DistanceIoU, GeneralizedIoU
 from medseg.losses.terms.compound import Combo, ExponentialLogarithmic
-from medseg.losses.terms.distribution import BinaryCrossEntropy, CrossEntropy, Focal
-from medseg.losses.terms.region import Dice, FocalTversky, GeneralizedDice, Tversky
+from medseg.losses.terms.confusion import MatthewsCorrelation, SensitivitySpecificity
+from medseg.losses.terms.cross_entropy import BalancedBinaryCrossEntropy, BinaryCrossEntropy, CrossEntropy
+from medseg.losses.terms.dice import Dice, DicePlusPlus, LogCoshDice, SquaredDice
+from medseg.losses.terms.divergence import KLDivergence
+from medseg.losses.terms.embedding import Center
+from medseg.losses.terms.focal import Focal, Poly
+from medseg.losses.terms.generalized_dice import GeneralizedDice
+from medseg.losses.terms.hard_examples import Hinge, TopK
+from medseg.losses.terms.instance import Blob, Component
+from medseg.losses.terms.jaccard import DiceSemimetric, Jaccard, JaccardMetric
+from medseg.losses.terms.lovasz import LovaszHinge, LovaszSoftmax
+from medseg.losses.terms.perceptual import Perceptual
+from medseg.losses.terms.regression import Huber, LogCosh, MeanAbsoluteError, MeanSquaredError
+from medseg.losses.terms.topology import CenterlineDice
+from medseg.losses.terms.tversky import FBeta, FocalTversky, Tversky
+from medseg.losses.terms.unified_focal import UnifiedFocal
+from medseg.losses.weight_maps import InverseComponent
 from medseg.losses.weighted import WeightedLoss
 
-__all__ = ["TERMS", "LossConfigError", "LossInputError", "WeightedLoss", "build_loss"]
+__all__ = ["HEADS", "TERMS", "WEIGHT_MAPS", "LossConfigError", "LossInputError", "WeightedLoss", "build_loss"]
 
 TERMS: dict[str, Any] = {
     "bce": BinaryCrossEntropy,
+    "balanced_bce": BalancedBinaryCrossEntropy,
     "cross_entropy": CrossEntropy,
     "focal": Focal,
+    "poly": Poly,
+    "topk": TopK,
+    "hinge": Hinge,
+    "kl_divergence": KLDivergence,
     "dice": Dice,
+    "squared_dice": SquaredDice,
+    "dice_plus_plus": DicePlusPlus,
+    "log_cosh_dice": LogCoshDice,
+    "jaccard": Jaccard,
+    "jaccard_metric": JaccardMetric,
+    "dice_semimetric": DiceSemimetric,
     "tversky": Tversky,
     "focal_tversky": FocalTversky,
+    "f_beta": FBeta,
     "generalized_dice": GeneralizedDice,
+    "sensitivity_specificity": SensitivitySpecificity,
+    "mcc": MatthewsCorrelation,
     "combo": Combo,
     "exp_log": ExponentialLogarithmic,
+    "unified_focal": UnifiedFocal,
+    "boundary": Boundary,
+    "hausdorff_dt": HausdorffDistanceTransform,
+    "blob": Blob,
+    "component": Component,
+    "lovasz_hinge": LovaszHinge,
+    "lovasz_softmax": LovaszSoftmax,
+    "cl_dice": CenterlineDice,
+    "perceptual": Perceptual,
+    "mse": MeanSquaredError,
+    "mae": MeanAbsoluteError,
+    "huber": Huber,
+    "log_cosh": LogCosh,
+    "giou": GeneralizedIoU,
+    "diou": DistanceIoU,
+    "ciou": CompleteIoU,
+    "center": Center,
 }
 """Config name -> term."""
 
+HEADS: dict[str, Any] = {
+    "signed_distance": SignedDistance,
+    "boxes": Boxes,
+    "embedding": Embedding,
+}
+"""Config name -> auxiliary head of the network."""
 
-def build_loss(config: Mapping[str, Any] | LossConfig, num_classes: int) -> WeightedLoss:
+WEIGHT_MAPS: dict[str, Any] = {
+    "inverse_component": InverseComponent,
+}
+"""Config name -> source of a weight map."""
+
+
+def build_loss(config: Mapping[str, Any] | LossConfig, num_classes: int, heads: Mapping[str, Any] | None = None) -> WeightedLoss:
     """Build the loss that a config's `loss:` section describes.
 
     Args:
         config: The section, as a `LossConfig` or a plain mapping with the same keys; only `activation` and `terms` must be given.
         num_classes: Channels of the logits; with softmax the background is one of them, the first.
+        heads: The config's `network.heads`: name -> `Component`, or a mapping with `name` and `params`. Every one must be used by a term.
 
     Raises:
         LossConfigError: Unknown keys, names or parameters, values out of range, settings that contradict each other; all of them at once.
@@ -54,4 +116,4 @@ def build_loss(config: Mapping[str, Any] | LossConfig, num_classes: int) -> Weig
     >>> {name: round(value.item(), 4) for name, value in terms.items()}
     {'cross_entropy': 0.6931, 'dice': 0.5}
     """
-    return build(config, num_classes, TERMS)
+    return build(config, num_classes, TERMS, WEIGHT_MAPS, heads or {}, HEADS)

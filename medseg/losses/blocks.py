@@ -9,6 +9,8 @@ from torch import Tensor
 
 CPU_BLOCK = 1 << 17
 """Elements of a work buffer for each thread: 512 KiB in float32, which stay in a core's L2 cache."""
+BINARY_BLOCK = 1 << 16
+"""The same where five buffers are in use."""
 DEVICE_BLOCK = 1 << 24
 """The same elsewhere, where blocks only bound the memory."""
 
@@ -23,15 +25,15 @@ def counting_dtype(logits: Tensor) -> torch.dtype:
     return torch.float32 if logits.device.type == "mps" else torch.float64
 
 
-def block_size(logits: Tensor) -> int:
+def block_size(logits: Tensor, per_thread: int = CPU_BLOCK) -> int:
     """Elements of a block."""
-    return CPU_BLOCK * torch.get_num_threads() if logits.device.type == "cpu" else DEVICE_BLOCK
+    return per_thread * torch.get_num_threads() if logits.device.type == "cpu" else DEVICE_BLOCK
 
 
-def blocks(logits: Tensor) -> Iterator[tuple[slice, slice]]:
+def blocks(logits: Tensor, size: int | None = None) -> Iterator[tuple[slice, slice]]:
     """Samples and voxels of each block of logits (B, C, N): several whole samples where they are small, else a piece of one."""
     batch, channels, voxels = logits.shape
-    per_block = max(256, block_size(logits) // channels)
+    per_block = max(256, (size or block_size(logits)) // channels)
     samples = max(1, per_block // max(1, voxels))
     for first in range(0, batch, samples):
         for start in range(0, voxels, per_block):

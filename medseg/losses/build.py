@@ -5,22 +5,37 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Mapping
-from typing import Any, get_args, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from medseg.config.errors import Problem, did_you_mean
-from medseg.config.schema import LossConfig, TermConfig, WeightSchedule
+from medseg.config.heads import idle_head, wrong_head, wrong_name
+from medseg.config.losses import idle_balance, wrong_activation
+from medseg.config.schema import Component, LossConfig, TermConfig, WeightSchedule
 from medseg.losses.errors import LossConfigError
+from medseg.losses.outputs import Head
 from medseg.losses.setting import Setting
 from medseg.losses.term import Term
+from medseg.losses.weight_maps import WeightSource
 from medseg.losses.weighted import WeightedLoss
 
 _SOURCE = "build_loss"
 
+Made = TypeVar("Made")
 
-def build(config: Mapping[str, Any] | LossConfig, num_classes: int, registry: Mapping[str, type[Term]]) -> WeightedLoss:
-    """Build a loss whose terms come from `registry`; see `medseg.losses.build_loss`."""
-    builder = _Builder(registry)
+
+def build(
+    config: Mapping[str, Any] | LossConfig,
+    num_classes: int,
+    registry: Mapping[str, type[Term]],
+    weight_maps: Mapping[str, type[WeightSource]],
+    heads: Mapping[str, Any],
+    head_kinds: Mapping[str, type[Head]],
+) -> WeightedLoss:
+    """Build a loss of entries of the registries of terms, weight maps and heads; see `medseg.losses.build_loss`."""
+    builder = _Builder(registry, weight_maps)
+    builder.read_heads(heads, head_kinds)
     loss = builder.loss(config, num_classes)
     if loss is None or builder.problems:
         raise LossConfigError(builder.problems)
@@ -30,8 +45,9 @@ def build(config: Mapping[str, Any] | LossConfig, num_classes: int, registry: Ma
 class _Builder:
     """Reads a config, collecting what is wrong with it."""
 
-    def __init__(self, registry: Mapping[str, type[Term]]) -> None:
-        self.registry = registry
+    def __init__(self, registry: Mapping[str, type[Term]], weight_maps: Mapping[str, type[WeightSource]]) -> None:
+        self.registry, self.weight_maps = registry, weight_maps
+        self.heads: dict[str, tuple[str | None, Head | None]] = {}
         self.problems: list[Problem] = []
 
     def problem(self, key: str, message: str, suggestion: str | None = None) -> None:
@@ -48,15 +64,28 @@ class _Builder:
             if "terms" in section:
                 self.problem("loss.terms", "must be a list of at least one term")
             terms = []
+        self.balance(section, len(terms))
+        self.idle_heads(terms)
         built = [self.term(term, setting, f"loss.terms[{index}]") for index, term in enumerate(terms)]
+        source = self.weight_map(section.get("weight_map"), setting)
         if setting is None or self.problems:
             return None
-        return WeightedLoss([term for term in built if term is not None], setting, ignore_index)
+        balance = section.get("balance") == "gradient"
+        terms = [term for term in built if term is not None]
+        return WeightedLoss(terms, setting, ignore_index, balance=balance, weight_source=source)
+
+    def balance(self, section: dict[str, Any], terms: int) -> None:
+        every = section.get("share_every", 0)
+        if not isinstance(every, int) or isinstance(every, bool) or every < 0:
+            self.problem("loss.share_every", f"must be an integer, at least 0, got {every!r}")
+        fault = idle_balance(section.get("balance"), section.get("share_every"), terms)
+        if fault is not None:
+            self.problem("loss.balance", *fault)
 
     def setting(self, section: dict[str, Any], num_classes: int) -> Setting | None:
         hints = get_type_hints(LossConfig)
         fine = True
-        for key in ("activation", "reduce_over", "empty"):
+        for key in ("activation", "reduce_over", "empty", "balance"):
             choices = get_args(hints[key])
             if key in section and section[key] not in choices:
                 near = did_you_mean(str(section[key]), choices)
@@ -79,35 +108,81 @@ class _Builder:
             return None
         section = self.fields(config, TermConfig, key)
         weight = self.weight(section.get("weight", 1.0), f"{key}.weight")
-        params = section.get("params") or {}
-        name = section.get("name")
+        component = self.component(section, self.registry, key, "loss term")
+        if setting is None or component is None or weight is None:
+            return None
+        name, params = component
+        fault = wrong_activation(name, self.registry[name].activation, self.registry[name].sibling, setting.activation)
+        if fault is not None:
+            self.problem(f"{key}.name", *fault)
+            return None
+        make, given, kinds = self.registry[name], section.get("head"), {head: kind for head, (kind, _) in self.heads.items()}
+        fault = wrong_head(name, make.kinds, make.needs_head, given, kinds)
+        if fault is not None:
+            self.problem(f"{key}.head", *fault)
+            return None
+        head = None if given is None else self.heads[given][1]
+        if given is not None and head is None:  # its own fault is reported
+            return None
+        term = self.made(partial(make, setting, head) if make.kinds else partial(make, setting), params, key)
+        return None if term is None else (name, weight, term)
+
+    def read_heads(self, heads: Mapping[str, Any], registry: Mapping[str, type[Head]]) -> None:
+        """Build the heads; one that cannot be built stays, as None, so that its terms are not reported too."""
+        for name, config in heads.items():
+            key = f"network.heads.{name}"
+            fault = wrong_name(name)
+            if fault is not None:
+                self.problem(key, *fault)
+            component = self.component(self.fields(config, Component, key), registry, key, "head")
+            head = None if component is None else self.made(partial(registry[component[0]], name), component[1], key)
+            self.heads[name] = (None if component is None else component[0], head)
+
+    def idle_heads(self, terms: Sequence[Any]) -> None:
+        used = [term.get("head") if isinstance(term, Mapping) else getattr(term, "head", None) for term in terms]
+        for name in self.heads:
+            fault = idle_head(name, used)
+            if fault is not None:
+                self.problem(f"network.heads.{name}", *fault)
+
+    def weight_map(self, config: Any, setting: Setting | None) -> WeightSource | None:
+        key = "loss.weight_map"
+        if config is None:
+            return None
+        if not isinstance(config, Mapping | Component):
+            self.problem(key, f"must be a mapping with a name, or null, got {config!r}")
+            return None
+        component = self.component(self.fields(config, Component, key), self.weight_maps, key, "weight map")
+        if setting is None or component is None:
+            return None
+        make: Callable[..., WeightSource] = self.weight_maps[component[0]]
+        return self.made(partial(make, setting), component[1], key)
+
+    def component(self, section: dict[str, Any], registry: Mapping[str, Any], key: str, noun: str) -> tuple[str, dict[str, Any]] | None:
+        """Name and parameters of a section that names an entry of a registry; None if there is no such entry or it takes others."""
+        name, params = section.get("name"), section.get("params") or {}
         if name is None:
             return None
-        if name not in self.registry:
+        if name not in registry:
             self.problem(
-                f"{key}.name",
-                f"there is no loss term {name!r}",
-                did_you_mean(str(name), self.registry) or f"one of {', '.join(self.registry)}",
+                f"{key}.name", f"there is no {noun} {name!r}", did_you_mean(str(name), registry) or f"one of {', '.join(registry)}"
             )
             return None
         if not isinstance(params, Mapping):
             self.problem(f"{key}.params", f"must be a mapping, got {params!r}")
             return None
-        known = [p.name for p in inspect.signature(self.registry[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        known = [p.name for p in inspect.signature(registry[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
         unknown = [param for param in params if param not in known]
         for param in unknown:
             self.problem(
                 f"{key}.params.{param}", f"{name} has no such parameter", did_you_mean(str(param), known) or f"it takes {', '.join(known)}"
             )
-        if setting is None or unknown or weight is None:
-            return None
-        only, sibling = self.registry[name].activation, self.registry[name].sibling
-        if only not in (None, setting.activation):
-            hint = f"with {setting.activation} take {sibling}" if sibling else None
-            self.problem(f"{key}.name", f"{name} needs loss.activation: {only}, got {setting.activation}", hint)
-            return None
+        return None if unknown else (name, dict(params))
+
+    def made(self, make: Callable[..., Made], params: dict[str, Any], key: str) -> Made | None:
+        """A component of checked parameters; None if it refuses their values."""
         try:
-            return name, weight, self.registry[name](setting, **params)
+            return make(**params)
         except (TypeError, ValueError) as error:
             self.problem(f"{key}.params", str(error))
             return None

@@ -23,7 +23,8 @@ def check_logits(logits: Tensor, num_classes: int) -> None:
 def prepare_target(target: Tensor, logits: Tensor, activation: Activation, ignore_index: int | None) -> Tensor:
     """The target as (B, *spatial) class ids (or soft labels (B, C, *spatial)) for softmax, (B, C, *spatial) for sigmoid, once checked.
 
-    Values are checked where that costs no synchronisation, on the CPU. Elsewhere an id out of range trips the device's own index check.
+    Values are checked where that costs no synchronisation, on the CPU. Elsewhere an id out of range makes the loss NaN
+    (fused kernels) or trips the device's own index check.
 
     Raises:
         LossInputError: Another shape or type, an id that is no class, a value outside [0, 1]; the message tells which.
@@ -86,6 +87,20 @@ def prepare_weight_map(weight_map: Tensor, logits: Tensor, activation: Activatio
         if not (low >= 0 and high < float("inf")):
             raise LossInputError(f"the weight map must be finite and not negative, got values from {low:g} to {high:g}")
     return weight_map if activation == "sigmoid" else weight_map[:, 0]
+
+
+def prepare_spacing(spacing: Tensor, logits: Tensor) -> Tensor:
+    """Voxel sizes as (B, axes), of one row for all samples or a row for each.
+
+    Raises:
+        LossInputError: Another shape, or (checked on the CPU) a size that is not above 0.
+    """
+    wanted = (logits.shape[0], logits.ndim - 2)
+    if tuple(spacing.shape) not in (wanted, wanted[1:]):
+        raise LossInputError(f"the spacing must have the shape {wanted}, one number an axis of each sample, got {tuple(spacing.shape)}")
+    if spacing.device.type == "cpu" and not (spacing > 0).all():
+        raise LossInputError(f"the spacing must be above 0, got {spacing.tolist()}")
+    return spacing.expand(wanted)
 
 
 def _check_values(target: Tensor, low: int, high: int, rule: str, ignore_index: int | None) -> None:

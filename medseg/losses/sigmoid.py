@@ -1,4 +1,4 @@
-r"""The pass over the voxels for overlapping regions: each channel is a problem of its own, with hard or soft targets.
+r"""The pass over the voxels for overlapping regions with soft labels: each channel is a problem of its own. Hard ones: `binary.py`.
 
 With $p$ the probability and $y$ the target of an element, any loss on these sums has the gradient
 $$ \partial L/\partial z = w\,\bigl(y\,(\partial L/\partial TP - \partial L/\partial FN) + (1-y)\,\partial L/\partial FP\bigr)\,p\,(1-p)
@@ -44,7 +44,7 @@ class SigmoidSums(torch.autograd.Function):
                 sums[samples, 2] += (wy - hit).sum(-1)
                 sums[samples, 1] += (p - hit if w is None else p.mul_(w).sub_(hit)).sum(-1)
                 if functions:
-                    _add_voxelwise(sums[samples, 3:], z, y, w, functions, hard=not target.is_floating_point())
+                    _add_voxelwise(sums[samples, 3:], z, y, w, functions)
         ctx.save_for_backward(logits, target, weight_map)
         ctx.functions, ctx.ignore_index = functions, ignore_index
         ctx.mark_non_differentiable(counts)
@@ -63,10 +63,9 @@ class SigmoidSums(torch.autograd.Function):
                 p = torch.sigmoid(z)
                 tp, fp, fn = slopes[samples, :3].unbind(1)
                 g = torch.addcmul(fp, y, tp - fn - fp).mul_(torch.addcmul(p, p, p, value=-1))
-                hard = not target.is_floating_point()
                 for k, f in enumerate(ctx.functions):
                     inside, outside = slopes[samples, 3 + 2 * k], slopes[samples, 4 + 2 * k]
-                    g += _voxelwise_gradient(f, z, y, p, inside, outside, hard=hard)
+                    g += _voxelwise_gradient(f, z, y, p, inside, outside)
                 grad[samples, :, span] = g if w is None else g.mul_(w)
         return grad, None, None, None, None
 
@@ -84,34 +83,27 @@ def _block(
     return z, y.to(dtype) * keep, keep.to(dtype) if w is None else w * keep
 
 
-def _add_voxelwise(sums: Tensor, z: Tensor, y: Tensor, w: Tensor | None, functions: tuple[VoxelFunction, ...], *, hard: bool) -> None:
+def _add_voxelwise(sums: Tensor, z: Tensor, y: Tensor, w: Tensor | None, functions: tuple[VoxelFunction, ...]) -> None:
     """Add each function's total inside and outside the reference to sums (b, 2 functions, C)."""
-    tail = torch.abs(z).neg_().exp_().log1p_()  # log(1 + exp(-|z|)), the part that both logarithms share
+    inside, outside = _log_losses(z)
     wy = y if w is None else y * w
-    if hard:
-        nll = torch.relu(z).addcmul_(z, y, value=-1).add_(tail)  # of the label that holds
-    else:
-        nll_inside, nll_outside = torch.relu(-z) + tail, torch.relu(z) + tail
+    rest = (1 if w is None else w) - wy
     for k, f in enumerate(functions):
-        if hard:
-            value = f.value(nll)
-            inside = value * wy
-            outside = value - inside if w is None else value * w - inside
-        else:
-            inside = f.value(nll_inside) * wy
-            outside = f.value(nll_outside) * ((1 if w is None else w) - wy)
-        sums[:, 2 * k] += inside.sum(-1)
-        sums[:, 2 * k + 1] += outside.sum(-1)
+        sums[:, 2 * k] += (f.value(inside) * wy).sum(-1)
+        sums[:, 2 * k + 1] += (f.value(outside) * rest).sum(-1)
 
 
-def _voxelwise_gradient(f: VoxelFunction, z: Tensor, y: Tensor, p: Tensor, inside: Tensor, outside: Tensor, *, hard: bool) -> Tensor:
+def _voxelwise_gradient(f: VoxelFunction, z: Tensor, y: Tensor, p: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
     """The derivative with respect to z, given those with respect to the sums inside and outside."""
-    if hard:
-        g = torch.addcmul(outside, y, inside - outside).mul_(p - y)
-        return g if f.linear else g.mul_(f.slope(torch.nn.functional.softplus((1 - 2 * y) * z)))
     q = 1 - p
     rise, fall = p * (1 - y) * outside, q * y * inside
     if f.linear:
         return rise - fall
-    tail = torch.abs(z).neg_().exp_().log1p_()
-    return rise * f.slope(torch.relu(z) + tail) - fall * f.slope(torch.relu(-z) + tail)
+    log_inside, log_outside = _log_losses(z)
+    return rise * f.slope(log_outside) - fall * f.slope(log_inside)
+
+
+def _log_losses(z: Tensor) -> tuple[Tensor, Tensor]:
+    """-log p and -log(1 - p)."""
+    tail = torch.abs(z).neg_().exp_().log1p_()  # log(1 + exp(-|z|)), the part that both share
+    return torch.relu(-z) + tail, torch.relu(z) + tail

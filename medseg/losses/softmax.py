@@ -61,7 +61,8 @@ class SoftmaxSums(torch.autograd.Function):
                     for row, f in enumerate(outer, start=3 + len(functions)):
                         values = f.wrong(p)
                         sums[i, row] += values.sum(1) if w is None else values.mv(w)
-                rows = [torch.exp(-nll), -torch.expm1(-nll), *(f.value(nll) for f in functions)]
+                miss = -torch.expm1(-nll)
+                rows = [torch.exp(-nll), miss, *(f.value(nll, miss) for f in functions)]
                 for row, values in zip((0, 2, *range(3, 3 + len(functions))), rows, strict=True):
                     sums[i, row].scatter_add_(0, t, _weighted(values, w).to(sums.dtype))
                 volume[i].scatter_add_(0, t, torch.ones_like(t, dtype=sums.dtype) if w is None else w.to(sums.dtype))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from medseg.losses.binary import HardSigmoidSums, PairSums
 from medseg.losses.distributed import sum_over_ranks, world_size
+from medseg.losses.fused import one_pass
 from medseg.losses.inputs import Activation
 from medseg.losses.sigmoid import SigmoidSums
 from medseg.losses.soft import soft_softmax_sums
@@ -21,7 +23,8 @@ class Counts:
     """Soft confusion counts, each (G, C): G groups of voxels (the samples, or the batch as one), C classes.
 
     All are sums of non-negative products over the voxels that are not ignored, times the weight map: `tp` of p y, `fp` of p (1 - y),
-    `fn` of (1 - p) y. `volume` is the sum of y, `size` that of all voxels; these two carry no gradient.
+    `fn` of (1 - p) y. `volume` is the sum of y, `size` that of all voxels; these two carry no gradient. `more` are the sums that one term
+    needs beside them (`RegionTerm.sums`), which go wherever the counts go.
     """
 
     tp: Tensor
@@ -29,15 +32,40 @@ class Counts:
     fn: Tensor
     volume: Tensor
     size: Tensor
+    more: tuple[Tensor, ...] = ()
+
+    @staticmethod
+    def of(parts: Iterable[Tensor]) -> Counts:
+        """From tensors in the order of `parts`."""
+        tp, fp, fn, volume, size, *more = parts
+        return Counts(tp, fp, fn, volume, size, tuple(more))
+
+    def parts(self) -> list[Tensor]:
+        """All tensors, `more` at the end."""
+        return [self.tp, self.fp, self.fn, self.volume, self.size, *self.more]
+
+    @property
+    def negatives(self) -> Tensor:
+        """The sum of 1 - y."""
+        return (self.size - self.volume).clamp_min(0)
+
+    @property
+    def tn(self) -> Tensor:
+        """The sum of (1 - p) (1 - y), as a difference of FP from the negatives: it is imprecise only where it is small beside FP."""
+        return (self.negatives - self.fp).clamp_min(0)
+
+    def complement(self) -> Counts:
+        """The counts of "not this class", for each class."""
+        return Counts(self.tn, self.fn, self.fp, self.negatives, self.size)
 
     def where(self, condition: Tensor, other: Counts) -> Counts:
         """Take the counts of `other` where the condition (G, C) holds."""
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Counts(*(torch.where(condition, theirs, ours) for ours, theirs in pairs))
+        pairs = zip(self.parts(), other.parts(), strict=True)
+        return Counts.of(torch.where(condition, theirs, ours) for ours, theirs in pairs)
 
     def foreground(self) -> Counts:
         """Without the first class."""
-        return Counts(*(count[:, 1:] for count in vars(self).values()))
+        return Counts.of(part[:, 1:] for part in self.parts())
 
 
 @dataclass(frozen=True)
@@ -59,7 +87,7 @@ class Statistics:
 
     def over_batch(self) -> Statistics:
         """The same of the whole batch as one group (1, C), over all ranks; communicates once."""
-        parts = [*vars(self.counts).values(), *self.inside.values(), *self.outside.values()]
+        parts = [*self.counts.parts(), *self.inside.values(), *self.outside.values()]
         total = torch.stack([part.sum(0, keepdim=True) for part in parts])
         tp, fp, fn, volume, size, *voxelwise = self.over_ranks(total).unbind(0)
         inside, outside = voxelwise[: len(self.inside)], voxelwise[len(self.inside) :]
@@ -99,15 +127,24 @@ def collect(
         if soft:
             sums, counts = soft_softmax_sums(z, t, w, functions, ignore_index)
         else:
-            sums, counts = (SoftmaxSums if softmax else SigmoidSums).apply(z, t, w, tuple(functions), ignore_index)
+            sums, counts = one_pass(_pass_of(z, t, softmax=softmax), z, t, w, tuple(functions), ignore_index, softmax=softmax)
     tp, fp, fn, *rows = sums.unbind(1)
     if softmax:
         inside, outside = rows[: len(functions)], rows[len(functions) :]
     else:
         inside, outside = rows[::2], rows[1::2]
     return Statistics(
-        Counts(tp, fp, fn, *counts.unbind(1)),
+        Counts.of([tp, fp, fn, *counts.unbind(1)]),
         inside=dict(zip(functions, inside, strict=True)),
         outside=dict(zip(everywhere(functions) if softmax else functions, outside, strict=True)),
         distributed=distributed and world_size() > 1,
     )
+
+
+def _pass_of(
+    logits: Tensor, target: Tensor, *, softmax: bool
+) -> type[SoftmaxSums] | type[PairSums] | type[HardSigmoidSums] | type[SigmoidSums]:
+    """The eager pass that fits: two-way questions with hard labels have a faster one."""
+    if softmax:
+        return PairSums if logits.shape[1] == 2 else SoftmaxSums
+    return SigmoidSums if target.is_floating_point() else HardSigmoidSums

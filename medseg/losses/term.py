@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from medseg.losses.inputs import Activation
+from medseg.losses.outputs import Head
 from medseg.losses.setting import Setting
 from medseg.losses.statistics import Counts
 from medseg.losses.view import View
@@ -31,22 +33,39 @@ class Term(nn.Module):
     """Maps of the target that it needs, by their names in `maps.MAPS`."""
     soft_targets = True
     """Whether its formula holds for soft labels."""
+    kinds: tuple[str, ...] = ()
+    """Keys of `HEADS`: the kinds of auxiliary head that it can act on. Its constructor then takes the head after the setting."""
+    needs_head = False
+    """Whether it can act on nothing but a head."""
+    axes: int | None = None
+    """The only number of spatial axes that it works with; None for any."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, head: Head | None = None) -> None:
         super().__init__()
-        self.setting = setting
+        self.setting, self.head = setting, head
+        if head is not None:
+            self.maps = (*self.maps, *head.maps)
 
     def forward(self, view: View) -> Tensor:
         """The term's value, a scalar."""
         raise NotImplementedError
 
 
-def region_mean(view: View, region_loss: Callable[[Counts, Tensor], Tensor]) -> Tensor:
+def region_mean(
+    view: View,
+    region_loss: Callable[[Counts, Tensor], Tensor],
+    *,
+    sums: Sequence[Tensor] = (),
+    classes: Callable[[Counts], Counts] | None = None,
+) -> Tensor:
     """The mean over classes (and over samples, with `reduce_over: sample`) of a loss on soft counts, minding empty references.
 
     `region_loss(counts, counted)` gives the loss (G, C) of each group and class; `counted` (G, C) tells which classes take part, for
-    losses that join classes in one ratio. What happens where a reference is empty, so that all p is false positive (S its sum, N the
-    voxels, s the smoothing):
+    losses that join classes in one ratio. `sums` (B, C), further sums over each sample's voxels of all classes, are summed over the batch,
+    exchanged and restricted to classes as the counts are, and reach it as `counts.more`. `classes` takes the counts of all classes to those
+    of the mean; without it, all but a background that the setting leaves out.
+
+    What happens where a reference is empty, so that all p is false positive (S its sum, N the voxels, s the smoothing):
 
     ======== ============================================== ======================================== =========================
     `empty`  loss of the class                              gradient of a voxel's p                  of all N voxels at p = 1
@@ -64,9 +83,13 @@ def region_mean(view: View, region_loss: Callable[[Counts, Tensor], Tensor]) -> 
     """
     setting = view.setting
     over_samples = setting.reduce_over == "sample"
-    counts = (view.samples if over_samples else view.batch).counts
     whole = view.batch.counts
-    if setting.drops_background:
+    if sums:
+        whole = replace(whole, more=view.over_ranks(torch.stack([rows.sum(0, keepdim=True) for rows in sums])).unbind(0))
+    counts = replace(view.samples.counts, more=tuple(sums)) if over_samples else whole
+    if classes is not None:
+        counts, whole = classes(counts), classes(whole)
+    elif setting.drops_background:
         counts, whole = counts.foreground(), whole.foreground()
     absent = counts.volume == 0
     if setting.empty == "batch" and over_samples:

@@ -30,6 +30,7 @@ class View:
         distributed: Whether the batch is spread over the ranks of a distributed training.
         spacing: Voxel size in mm, (B, axes), or None for voxel units.
         maps: Maps of the target that the data pipeline supplied, by name (see `maps.py`).
+        heads: What the network's auxiliary heads gave, by name.
     """
 
     setting: Setting
@@ -41,6 +42,7 @@ class View:
     distributed: bool = False
     spacing: Tensor | None = None
     maps: Mapping[str, Tensor] = field(default_factory=dict)
+    heads: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def soft(self) -> bool:
@@ -86,8 +88,12 @@ class View:
         number = total.new_tensor(values.numel()) if weight is None else weight.expand_as(values).sum(dtype=torch.float64)
         return self.mean_over_ranks(total, number)
 
-    def group_sums(self, values: Tensor) -> Tensor:
-        """Weighted sums (G, K) in float64 of values (B, K, *spatial): G samples, or the whole batch over all ranks, by `reduce_over`."""
+    def sample_sums(self, values: Tensor) -> Tensor:
+        """Weighted sums (B, K) in float64 of values (B, K, *spatial), of each sample."""
         weight = self.voxels.weight
-        sums = (values if weight is None else values * weight).flatten(2).sum(-1, dtype=torch.float64)
+        return (values if weight is None else values * weight).flatten(2).sum(-1, dtype=torch.float64)
+
+    def group_sums(self, values: Tensor) -> Tensor:
+        """The same (G, K) of each group: G samples, or the whole batch over all ranks, by `reduce_over`."""
+        sums = self.sample_sums(values)
         return sums if self.setting.reduce_over == "sample" else self.over_ranks(sums.sum(0, keepdim=True))

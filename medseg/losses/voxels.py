@@ -102,8 +102,9 @@ class Voxels:
 
     @cached_property
     def masks(self) -> Tensor:
-        """Boolean (B, F, *spatial): where a foreground channel's reference is at least half sure."""
-        return self.reference[:, self.setting.foreground] > 0.5
+        """Boolean (B, F, *spatial): where a foreground channel's reference is at least half sure; False where ignored or of weight 0."""
+        masks = self.reference[:, self.setting.foreground] > 0.5
+        return masks if self.foreground_weight is None else masks & (self.foreground_weight > 0)
 
     def map(self, name: str) -> Tensor:
         """A map of the target by its name in `maps.MAPS`, (B, F, *spatial): the data pipeline's, or computed here (on the CPU)."""

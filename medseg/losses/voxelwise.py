@@ -15,19 +15,29 @@ from torch import Tensor
 
 from medseg.losses.powers import power, power_slope
 
+Kernel = tuple[str, float, float]
+"""A kind of function that the fused kernels know (see `kernels/functions.py`), and its parameters."""
+
 
 class VoxelFunction(Protocol):
     """A hashable function of n; equal functions are evaluated once."""
 
-    linear: bool
-    """Whether the function is n itself, so that its slope needs no n."""
-    everywhere: bool
-    """Whether softmax too must sum it over the voxels outside each class (`WrongFunction`), which costs a pass over all probabilities."""
+    @property
+    def linear(self) -> bool:
+        """Whether the function is n itself, so that its slope needs no n."""
 
-    def value(self, n: Tensor) -> Tensor:
-        """The loss of each voxel."""
+    @property
+    def everywhere(self) -> bool:
+        """Whether softmax too must sum it over the voxels outside each class (`WrongFunction`), at a pass over all probabilities."""
 
-    def slope(self, n: Tensor) -> Tensor:
+    @property
+    def kernel(self) -> Kernel | None:
+        """What the fused kernels know it by; None leaves it, and any sum that needs it, to the eager pass."""
+
+    def value(self, n: Tensor, miss: Tensor | None = None) -> Tensor:
+        """The loss of each voxel; `miss` is 1 - p_t = 1 - exp(-n), from a caller who has it already."""
+
+    def slope(self, n: Tensor, miss: Tensor | None = None) -> Tensor:
         """The derivative with respect to n, finite at 0."""
 
 
@@ -46,20 +56,29 @@ def everywhere(functions: Sequence[VoxelFunction]) -> list[WrongFunction]:
     return [cast(WrongFunction, function) for function in functions if function.everywhere]
 
 
+def _missed(n: Tensor, miss: Tensor | None) -> Tensor:
+    """1 - p_t."""
+    return -torch.expm1(-n) if miss is None else miss
+
+
 @dataclass(frozen=True)
 class LogLoss:
     """n itself: cross entropy."""
 
     linear = True
     everywhere = False
+    kernel = ("log", 0.0, 0.0)
 
-    def value(self, n: Tensor) -> Tensor:
+    def value(self, n: Tensor, miss: Tensor | None = None) -> Tensor:
         """The loss of each voxel."""
         return n
 
-    def slope(self, n: Tensor) -> Tensor:
+    def slope(self, n: Tensor, miss: Tensor | None = None) -> Tensor:
         """The derivative with respect to n."""
         return torch.ones_like(n)
+
+
+LOG_LOSS = LogLoss()
 
 
 @dataclass(frozen=True)
@@ -70,14 +89,19 @@ class FocalLogLoss:
     linear = False
     everywhere = False
 
-    def value(self, n: Tensor) -> Tensor:
-        """The loss of each voxel."""
-        return (-torch.expm1(-n)) ** self.gamma * n
+    @property
+    def kernel(self) -> Kernel:
+        """What the fused kernels know it by."""
+        return "focal", float(self.gamma), 0.0
 
-    def slope(self, n: Tensor) -> Tensor:
+    def value(self, n: Tensor, miss: Tensor | None = None) -> Tensor:
+        """The loss of each voxel."""
+        return _missed(n, miss) ** self.gamma * n
+
+    def slope(self, n: Tensor, miss: Tensor | None = None) -> Tensor:
         """The derivative with respect to n."""
-        p = torch.exp(-n)
-        q = -torch.expm1(-n)
+        q = _missed(n, miss)
+        p = 1 - q
         if self.gamma < 1:
             return q.clamp_min(torch.finfo(q.dtype).tiny) ** (self.gamma - 1) * (q + self.gamma * p * n)
         return q ** (self.gamma - 1) * (q + self.gamma * p * n)
@@ -92,11 +116,16 @@ class PowerLogLoss:
     linear = False
     everywhere = False
 
-    def value(self, n: Tensor) -> Tensor:
+    @property
+    def kernel(self) -> Kernel:
+        """What the fused kernels know it by."""
+        return "power_log", float(self.exponent), float(self.join)
+
+    def value(self, n: Tensor, miss: Tensor | None = None) -> Tensor:
         """The loss of each voxel."""
         return power(n, self.exponent, self.join)
 
-    def slope(self, n: Tensor) -> Tensor:
+    def slope(self, n: Tensor, miss: Tensor | None = None) -> Tensor:
         """The derivative with respect to n."""
         return power_slope(n, self.exponent, self.join)
 
@@ -112,13 +141,19 @@ class MissPower:
     everywhere: bool = False
     linear = False
 
-    def value(self, n: Tensor) -> Tensor:
-        """The loss of each voxel."""
-        return (-torch.expm1(-n)) ** self.exponent
+    @property
+    def kernel(self) -> Kernel:
+        """What the fused kernels know it by."""
+        return "miss", float(self.exponent), 0.0
 
-    def slope(self, n: Tensor) -> Tensor:
+    def value(self, n: Tensor, miss: Tensor | None = None) -> Tensor:
+        """The loss of each voxel."""
+        return _missed(n, miss) ** self.exponent
+
+    def slope(self, n: Tensor, miss: Tensor | None = None) -> Tensor:
         """The derivative with respect to n."""
-        return self.exponent * (-torch.expm1(-n)) ** (self.exponent - 1) * torch.exp(-n)
+        q = _missed(n, miss)
+        return self.exponent * q ** (self.exponent - 1) * (1 - q)
 
     def wrong(self, p: Tensor) -> Tensor:
         """The loss of a probability of a class that does not hold."""
@@ -127,3 +162,7 @@ class MissPower:
     def wrong_slope(self, p: Tensor) -> Tensor:
         """Its derivative with respect to p."""
         return self.exponent * p ** (self.exponent - 1)
+
+
+SQUARED_MISS = MissPower(2.0, everywhere=True)
+"""The squared error of hard labels."""

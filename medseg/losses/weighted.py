@@ -9,16 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from medseg.config.schema import WeightSchedule
+from medseg.losses.balance import GradientBalance
 from medseg.losses.blocks import working_dtype
 from medseg.losses.errors import LossInputError
-from medseg.losses.inputs import check_logits, prepare_target, prepare_weight_map, shrink
+from medseg.losses.inputs import check_logits, prepare_spacing, prepare_target, prepare_weight_map, shrink
+from medseg.losses.outputs import Outputs, plain, split
 from medseg.losses.schedules import weight_at
 from medseg.losses.setting import Setting
+from medseg.losses.shares import by_name, gradient_norms, shares
 from medseg.losses.term import Term
 from medseg.losses.view import View
+from medseg.losses.voxels import Voxels
 from medseg.losses.voxelwise import VoxelFunction
+from medseg.losses.weight_maps import WeightSource
 
-Logits = Tensor | Sequence[Tensor]
+WEIGHT_MAP = "weight_map"
+"""Name of the weight map that the sum's own source makes of a target, among the maps."""
 
 
 class WeightedLoss(nn.Module):
@@ -27,7 +33,8 @@ class WeightedLoss(nn.Module):
     Shape:
         - logits: (B, C, *spatial), any floating dtype and memory format, 1-D, 2-D or 3-D; or a list of them, finest first, for deep
           supervision: the losses of the levels are summed with weights 1, 1/2, 1/4, ... normalised to sum 1, and target and weight map are
-          brought to each level's resolution by the nearest voxel.
+          brought to each level's resolution by the nearest voxel. Where terms act on auxiliary heads, a mapping with this under
+          `segmentation` and what each head gave, (B, its channels, *spatial) at the finest level, under its name.
         - target: softmax, integer class ids (B, *spatial) or (B, 1, *spatial); sigmoid, (B, C, *spatial) of integers 0 and 1 or of soft
           labels in [0, 1]. A value of `ignore_index` (sigmoid: of an element) removes the voxel (element) from every sum.
         - weight_map: (B, *spatial) or (B, 1, *spatial), sigmoid also (B, C, *spatial); multiplies each voxel in every sum, numerators and
@@ -48,15 +55,21 @@ class WeightedLoss(nn.Module):
         terms: Sequence[tuple[str, float | WeightSchedule, Term]],
         setting: Setting,
         ignore_index: int | None = None,
+        *,
+        balance: bool = False,
+        weight_source: WeightSource | None = None,
     ) -> None:
         super().__init__()
         self.setting = setting
         self.ignore_index = ignore_index
+        self.weight_source = weight_source
+        self.balance = GradientBalance(len(terms)) if balance else None
         self.terms = nn.ModuleDict()
         self._weights: list[float | WeightSchedule] = []
         for name, weight, term in terms:
             self.terms[_unused(name, self.terms)] = term
             self._weights.append(weight)
+        self.heads = {term.head.name: term.head for *_, term in terms if term.head is not None}
         self._functions: list[VoxelFunction] = list(dict.fromkeys(function for *_, term in terms for function in term.functions))
         self.set_epoch(0)
 
@@ -69,25 +82,40 @@ class WeightedLoss(nn.Module):
 
     @property
     def maps(self) -> tuple[str, ...]:
-        """Names of the maps of the target that the terms need; see `derive`."""
-        return tuple(dict.fromkeys(name for term in self._terms() for name in term.maps))
+        """Names of the maps of the target that the terms need, and of the weight map if it is made of the target; see `derive`."""
+        own = () if self.weight_source is None else (WEIGHT_MAP,)
+        return (*own, *dict.fromkeys(name for term in self._terms() for name in term.maps))
 
-    def derive(self, target: Tensor, spacing: Sequence[float] | None = None) -> dict[str, Tensor]:
-        """The maps that the terms need of a target (B, ...) on the CPU, (B, F, *spatial) each, for a data pipeline's workers.
+    def derive(self, target: Tensor, spacing: Sequence[float] | None = None, weight_map: Tensor | None = None) -> dict[str, Tensor]:
+        """What the sum makes of a target alone (`maps`), on the CPU, for a data pipeline's workers: hand it in as `maps`, beside `spacing`.
+
+        Each map is (B, F, *spatial), F the foreground channels; a weight map (B, 1, *spatial) with softmax, (B, C, *spatial) with sigmoid.
 
         Args:
-            target: As for the loss itself, with a channel axis.
+            target: (B, ...) as for the loss itself, with a channel axis.
             spacing: Voxel size in mm, one number an axis; None for voxel units.
+            weight_map: The batch's own, if it has one: voxels of weight 0 are in no mask.
         """
         like = torch.zeros(()).expand(len(target), self.setting.num_classes, *target.shape[2:])  # logits, of which only the shape counts
-        target = prepare_target(_plain(target), like, self.setting.activation, self.ignore_index)
-        sizes = None if spacing is None else torch.tensor([list(spacing)] * len(target))
-        voxels = View(self.setting, like, target, ignore_index=self.ignore_index, spacing=sizes).voxels
-        return {name: voxels.map(name) for name in self.maps}
+        target = prepare_target(plain(target), like, self.setting.activation, self.ignore_index)
+        if weight_map is not None:
+            weight_map = prepare_weight_map(plain(weight_map), like, self.setting.activation)
+        sizes = None if spacing is None else prepare_spacing(torch.tensor(list(spacing)), like)
+        return self._complete(self._view(like, target, weight_map, sizes, {}).voxels, {})
+
+    def _complete(self, voxels: Voxels, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All maps that the sum needs: those given, the others made here."""
+        maps = {name: plain(given[name]) for name in self.maps if name in given}
+        for name, values in maps.items():
+            if values.shape[0] != len(voxels.logits) or values.shape[2:] != voxels.logits.shape[2:]:
+                raise LossInputError(f"the map '{name}' has the shape {tuple(values.shape)}, the logits {tuple(voxels.logits.shape)}")
+        if self.weight_source is not None and WEIGHT_MAP not in maps:
+            maps[WEIGHT_MAP] = self.weight_source(voxels)
+        return {name: maps[name] if name in maps else voxels.map(name) for name in self.maps}
 
     def forward(
         self,
-        logits: Logits,
+        outputs: Outputs,
         target: Tensor,
         weight_map: Tensor | None = None,
         *,
@@ -95,11 +123,11 @@ class WeightedLoss(nn.Module):
         maps: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """The weighted sum, a scalar."""
-        return self.with_terms(logits, target, weight_map, spacing=spacing, maps=maps)[0]
+        return self.with_terms(outputs, target, weight_map, spacing=spacing, maps=maps)[0]
 
     def with_terms(
         self,
-        logits: Logits,
+        outputs: Outputs,
         target: Tensor,
         weight_map: Tensor | None = None,
         *,
@@ -111,44 +139,85 @@ class WeightedLoss(nn.Module):
         Raises:
             LossInputError: Shapes, types or values that do not fit; the message says what was expected.
         """
-        levels = [_plain(level) for level in ([logits] if isinstance(logits, Tensor) else logits)]
-        values = self._values(levels, target, weight_map, spacing, maps or {})
-        total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
-        dtype = working_dtype(levels[0])
-        return total.to(dtype), {name: value.detach().to(dtype) for name, value in values.items()}
+        levels, heads = self._split(outputs)
+        return self._sum(self._values(levels, heads, target, weight_map, spacing, maps or {}), working_dtype(levels[0]))
+
+    def with_shares(
+        self,
+        outputs: Outputs,
+        target: Tensor,
+        weight_map: Tensor | None = None,
+        *,
+        spacing: Tensor | None = None,
+        maps: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """`with_terms`, and each term's share of the gradient at the outputs, by name; also the measurement that `balance` lives on.
+
+        Costs a backward of the loss (not of the network) for each term more, so call it in some steps, the same on every rank.
+
+        Raises:
+            LossInputError: As `with_terms`, or the logits have no gradient.
+        """
+        levels, heads = self._split(outputs)
+        # A mean over a million voxels has gradients below float16's smallest number.
+        levels = [_not_half(level) for level in levels]
+        heads = {name: _not_half(output) for name, output in heads.items()}
+        values = self._values(levels, heads, target, weight_map, spacing, maps or {})
+        norms = gradient_norms(list(values.values()), [*levels, *heads.values()], distributed=self.training)
+        if self.balance is not None:
+            self.balance.update(norms)
+        return *self._sum(values, working_dtype(levels[0])), by_name(values, shares(norms, self._effective()))
+
+    def _sum(self, values: dict[str, Tensor], dtype: torch.dtype) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum, and the values alone."""
+        weighted = [weight * value for weight, value in zip(self._effective(), values.values(), strict=True)]
+        return torch.stack(weighted).sum().to(dtype), {name: value.detach().to(dtype) for name, value in values.items()}
+
+    def _effective(self) -> Sequence[float | Tensor]:
+        """What the terms are multiplied with: the weights of the epoch, or what `balance` makes of them."""
+        weights = list(self.weights.values())
+        return weights if self.balance is None else self.balance.effective(weights).unbind()
 
     def _values(
         self,
         levels: list[Tensor],
+        heads: Mapping[str, Tensor],
         target: Tensor,
         weight_map: Tensor | None,
         spacing: Tensor | None,
         maps: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Each term's value, differentiable: the mean over the levels, each coarser one with half the weight."""
-        if not levels:
-            raise LossInputError("the list of logits is empty")
+        """Each term's value, differentiable: the mean over the levels, each coarser one with half the weight; of a head at the finest."""
         for level in levels:
             check_logits(level, self.setting.num_classes)
         finest = levels[0]
-        target = self._hard(prepare_target(_plain(target), finest, self.setting.activation, self.ignore_index))
+        target = self._hard(prepare_target(plain(target), finest, self.setting.activation, self.ignore_index))
         if weight_map is not None:
-            weight_map = prepare_weight_map(_plain(weight_map), finest, self.setting.activation)
-        if self.maps and len(levels) > 1:  # made once, at the finest level
-            voxels = self._view(finest, target, weight_map, spacing, maps).voxels
-            maps = {name: voxels.map(name) for name in self.maps}
+            weight_map = prepare_weight_map(plain(weight_map), finest, self.setting.activation)
+        if spacing is not None:
+            spacing = prepare_spacing(spacing, finest)
+        maps = self._complete(self._view(finest, target, weight_map, spacing, maps).voxels, maps)  # once, at the finest level
+        if WEIGHT_MAP in maps:
+            own = prepare_weight_map(maps.pop(WEIGHT_MAP), finest, self.setting.activation)
+            weight_map = own if weight_map is None else weight_map * own
         values: dict[str, Tensor] = {}
         for depth, level in enumerate(levels):
             share = 2.0**-depth / (2 - 2.0 ** (1 - len(levels)))
             view = (
-                self._view(level, target, weight_map, spacing, maps)
+                self._view(level, target, weight_map, spacing, maps, heads)
                 if level is finest
                 else self._coarser(level, finest, target, weight_map, spacing, maps)
             )
-            for name, term in self.terms.items():
-                value = share * term(view)
-                values[name] = values[name] + value if name in values else value
+            for name, term in zip(self.terms, self._terms(), strict=True):
+                if term.head is None:
+                    values[name] = values.get(name, 0.0) + share * term(view)
+                elif level is finest:
+                    values[name] = term(view)
         return values
+
+    def _split(self, outputs: Outputs) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The levels of the logits, and the heads' outputs by name."""
+        return split(outputs, self.heads, len(range(self.setting.num_classes)[self.setting.foreground]))
 
     def _hard(self, target: Tensor) -> Tensor:
         """A floating target as integers where a term's formula holds for hard labels only."""
@@ -181,9 +250,20 @@ class WeightedLoss(nn.Module):
             raise LossInputError(f"logits {tuple(logits.shape)} are not a coarser level of the first, {tuple(finest.shape)}")
         weight_map = None if weight_map is None else shrink(weight_map, spatial)
         maps = {name: shrink(values, spatial) for name, values in maps.items()}
+        if spatial != tuple(finest.shape[2:]):
+            ratio = torch.tensor([full / size for full, size in zip(finest.shape[2:], spatial, strict=True)], dtype=torch.float64)
+            spacing = ratio.expand(len(logits), -1) if spacing is None else spacing * ratio.to(spacing)
         return self._view(logits, shrink(target, spatial), weight_map, spacing, maps)
 
-    def _view(self, logits: Tensor, target: Tensor, weight_map: Tensor | None, spacing: Tensor | None, maps: Mapping[str, Tensor]) -> View:
+    def _view(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        weight_map: Tensor | None,
+        spacing: Tensor | None,
+        maps: Mapping[str, Tensor],
+        heads: Mapping[str, Tensor] | None = None,
+    ) -> View:
         return View(
             self.setting,
             logits,
@@ -194,6 +274,7 @@ class WeightedLoss(nn.Module):
             distributed=self.training,
             spacing=spacing,
             maps=maps,
+            heads=heads or {},
         )
 
     def extra_repr(self) -> str:
@@ -201,9 +282,8 @@ class WeightedLoss(nn.Module):
         return f"{self.setting}, ignore_index={self.ignore_index}, weights={self.weights}"
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    """Without a subclass that carries metadata (MONAI's), which would follow every operation."""
-    return tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)
+def _not_half(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def _unused(name: str, taken: nn.ModuleDict) -> str:

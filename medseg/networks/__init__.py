@@ -28,7 +28,14 @@ NETWORKS: dict[str, Any] = {
 }
 
 
-def build_network(name: str, params: Mapping[str, Any], in_channels: int, out_channels: int, spatial_dims: int) -> SegmentationNetwork:
+def build_network(
+    name: str,
+    params: Mapping[str, Any],
+    in_channels: int,
+    out_channels: int,
+    spatial_dims: int,
+    heads: Mapping[str, int] | None = None,
+) -> SegmentationNetwork:
     """Build a network.
 
     Args:
@@ -37,6 +44,7 @@ def build_network(name: str, params: Mapping[str, Any], in_channels: int, out_ch
         in_channels: Image channels.
         out_channels: Logits a voxel.
         spatial_dims: 2 or 3.
+        heads: Channels of each auxiliary head, by name; see `SegmentationNetwork`.
 
     Raises:
         ConfigError: Unknown name, or parameters that do not fit together.
@@ -45,7 +53,10 @@ def build_network(name: str, params: Mapping[str, Any], in_channels: int, out_ch
         raise invalid("name", f"there is no network {name!r}", f"choose from {', '.join(NETWORKS)}")
     if spatial_dims not in (2, 3):
         raise invalid("name", f"networks are 2-D or 3-D, got {spatial_dims} axes")
-    return NETWORKS[name](in_channels, out_channels, spatial_dims, **params)
+    heads = heads or {}
+    network: SegmentationNetwork = NETWORKS[name](in_channels, out_channels + sum(heads.values()), spatial_dims, **params)
+    network.set_heads(heads)
+    return network
 
 
 __all__ = ["NETWORKS", "SegmentationNetwork", "build_network"]

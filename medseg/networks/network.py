@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
 from medseg.config.errors import ConfigError, config_error
+from medseg.config.schema import SEGMENTATION
+
+Logits: TypeAlias = Tensor | list[Tensor]
 
 
 class SegmentationNetwork(nn.Module):
     """A network that maps images (B, C, *spatial) to logits (B, K, *spatial).
 
-    With deep supervision, in training mode, it gives a list of logits instead, finest first, each coarser one at its own resolution.
-    State-dict keys start with `body.`, whatever the library.
+    With deep supervision, in training mode, it gives a list of logits instead, finest first, each coarser one at its own resolution. With
+    auxiliary heads, in training mode, it gives a mapping: the logits, or their list, under `segmentation`, and each head's output
+    (B, its channels, *spatial) under its name. State-dict keys start with `body.`, whatever the library.
 
     Args:
-        body: The network itself.
+        body: The network itself; its last layer has a channel for each logit, then those of the heads in their order.
         spatial_dims: 2 or 3.
         in_channels: Image channels.
         out_channels: Logits a voxel.
         divisor: Input sizes must be multiples of this, one number a spatial axis; inference pads up to it.
     """
+
+    heads: Mapping[str, int]
+    """Channels of each auxiliary head."""
 
     def __init__(self, body: nn.Module, *, spatial_dims: int, in_channels: int, out_channels: int, divisor: Sequence[int]) -> None:
         super().__init__()
@@ -30,12 +38,26 @@ class SegmentationNetwork(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.divisor = tuple(divisor)
+        self.heads = {}
 
-    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        """Give the logits. Raises ValueError when the size is no multiple of `divisor`."""
+    def set_heads(self, heads: Mapping[str, int]) -> None:
+        """Take the last channels of the body, so far logits, as those of auxiliary heads: name -> number of channels."""
+        self.out_channels -= sum(heads.values())
+        self.heads = dict(heads)
+
+    def forward(self, image: Tensor) -> Logits | dict[str, Logits]:
+        """Give the logits, in training mode also the heads. Raises ValueError when the size is no multiple of `divisor`."""
         if any(size % step for size, step in zip(image.shape[2:], self.divisor, strict=True)):
             raise ValueError(f"image size {tuple(image.shape[2:])} must be a multiple of {self.divisor} along each axis")
-        return self.body(image)
+        outputs: Logits = self.body(image)
+        if not self.heads:
+            return outputs
+        finest, *coarser = outputs if isinstance(outputs, list) else [outputs]
+        logits, *parts = finest.split([self.out_channels, *self.heads.values()], dim=1)
+        if not self.training:
+            return logits
+        levels = [logits, *(level[:, : self.out_channels] for level in coarser)]
+        return {SEGMENTATION: levels if isinstance(outputs, list) else logits, **dict(zip(self.heads, parts, strict=True))}
 
     def check_size(self, size: Sequence[int], key: str) -> None:
         """Raise ConfigError when a patch or window of this size, set by the config's `key`, does not fit the network."""

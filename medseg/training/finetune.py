@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,12 @@ def carry_weights(source: Path, checkpoint: dict[str, Any], task: SegmentationTa
         RunError: nothing of the source fits, which a training from scratch should not hide.
     """
     saved = checkpoint["medseg"]
-    new = _interface(tuple(task.dataset.channels), task.dataset.labels.classes, task.config.loss.activation)
+    new = _interface(tuple(task.dataset.channels), task.dataset.labels.classes, task.config.loss.activation, task.heads)
     old = _interface(
-        tuple(saved["dataset"]["channels"]), tuple(saved["dataset"]["labels"]["classes"]), saved["config"]["loss"]["activation"]
+        tuple(saved["dataset"]["channels"]),
+        tuple(saved["dataset"]["labels"]["classes"]),
+        saved["config"]["loss"]["activation"],
+        saved.get("heads", {}),
     )
     weights = {n.removeprefix("network."): t for n, t in checkpoint["state_dict"].items() if n.startswith("network.")}
 
@@ -56,5 +60,6 @@ def carry_weights(source: Path, checkpoint: dict[str, Any], task: SegmentationTa
     return transfer
 
 
-def _interface(channels: tuple[str, ...], classes: tuple[str, ...], activation: str) -> Interface:
-    return Interface(channels, ("background", *classes) if activation == "softmax" else classes)
+def _interface(channels: tuple[str, ...], classes: tuple[str, ...], activation: str, heads: Mapping[str, Sequence[str]]) -> Interface:
+    logits = ("background", *classes) if activation == "softmax" else classes
+    return Interface(channels, (*logits, *(f"{head}: {output}" for head, outputs in heads.items() for output in outputs)))

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
 
 import medseg
 from medseg.config import to_dict
@@ -37,8 +36,19 @@ class SegmentationTask(LightningModule):
         """What turns files into arrays; set once the training cases are known, before fitting."""
         outputs = count_outputs(config, dataset)
         self.spatial_dims = len(config.data.patch_size)
-        self.network = build_network(config.network.name, config.network.params, len(dataset.channels), outputs, self.spatial_dims)
-        self.loss = build_loss(loss_section(config, dataset), num_classes=outputs)
+        self.loss = build_loss(loss_section(config, dataset), num_classes=outputs, heads=config.network.heads)
+        # In the config's order, which need not be that of the terms.
+        heads = [self.loss.heads[name] for name in config.network.heads]
+        self.heads = {head.name: head.outputs(dataset.labels.classes, self.spatial_dims) for head in heads}
+        """What each channel of each auxiliary head stands for."""
+        self.network = build_network(
+            config.network.name,
+            config.network.params,
+            len(dataset.channels),
+            outputs,
+            self.spatial_dims,
+            {name: len(channels) for name, channels in self.heads.items()},
+        )
         self.case_metrics = CaseMetrics(dataset.labels.classes, dataset.labels.membership)
         self.validated_epoch = -1
 
@@ -79,16 +89,22 @@ class SegmentationTask(LightningModule):
                 if buffer.is_floating_point():
                     buffer.copy_(self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """One forward pass and the loss, each term logged unweighted."""
-        logits = self.network(batch["image"].to(memory_format=self._memory_format))
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        """One forward pass and the loss, each term logged unweighted; in some steps also each term's share of the gradient."""
+        outputs = self.network(batch["image"].to(memory_format=self._memory_format))
         target = self.dataset.labels.targets(batch["label"], self.config.loss.activation)
-        total, terms = self.loss.with_terms(logits, target)
+        evaluate = self.loss.with_shares if self._measures_shares(batch_idx) else self.loss.with_terms
+        total, terms, *shares = evaluate(outputs, target, spacing=batch.get("spacing"), maps=batch.get("maps"))
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(batch["image"]), "sync_dist": True}
         self.log("train/loss", total.detach(), prog_bar=True, **options)
         if len(terms) > 1:
             self.log_dict({f"train/{name}": value for name, value in terms.items()}, **options)
-        return total
+        return {"loss": total, "shares": shares[0] if shares else {}}
+
+    def _measures_shares(self, batch_idx: int) -> bool:
+        """A matter of the number of optimiser steps alone, so that a resumed run measures where an unbroken one does."""
+        every = self.config.loss.share_every if len(self.loss.terms) > 1 else 0
+        return every > 0 and self.global_step % every == 0 and batch_idx % self.trainer.accumulate_grad_batches == 0
 
     def validation_step(self, prepared: PreparedCase, batch_idx: int) -> None:
         """Predict a whole case and keep its counts."""
@@ -119,6 +135,7 @@ class SegmentationTask(LightningModule):
             "version": medseg.__version__,
             "config": to_dict(self.config),
             "dataset": self.dataset.summary(),
+            "heads": {name: list(channels) for name, channels in self.heads.items()},
             "statistics": self.predictor.preparer.statistics,
         }
 

@@ -18,6 +18,7 @@ from medseg.data.modules import SegmentationDataModule, Stage
 from medseg.errors import RunError
 from medseg.files import write_text
 from medseg.inference.load import find_checkpoint, load_checkpoint
+from medseg.training.derived_maps import derived_maps
 from medseg.training.epoch_table import EpochTable
 from medseg.training.finetune import carry_weights
 from medseg.training.lightning import check_processes, make_trainer
@@ -98,6 +99,7 @@ def prepare(config: Config) -> tuple[SegmentationDataModule, SegmentationTask]:
     task = SegmentationTask(config, data.dataset)
     check_task(task)
     data.check()
+    data.derive_maps = derived_maps(task.loss, data.dataset.labels)
     data.setup("fit")
     task.preparer = data.preparer
     return data, task

@@ -22,7 +22,7 @@ class Interface:
 
     channels: tuple[str, ...]
     outputs: tuple[str, ...]
-    """`background` included where the activation is a softmax."""
+    """`background` included where the activation is a softmax, then those of the auxiliary heads."""
 
 
 @dataclass(frozen=True)

@@ -136,9 +136,9 @@ class TestTypes:
             (
                 ("loss", "terms"),
                 {"name": "dice"},
-                "loss.terms: expected a list (each item a section (name, weight, params)), got a section of keys",
+                "loss.terms: expected a list (each item a section (name, weight, params, head)), got a section of keys",
             ),
-            (("loss", "terms", 0), "dice", "loss.terms[0]: expected a section (name, weight, params), got the text 'dice'"),
+            (("loss", "terms", 0), "dice", "loss.terms[0]: expected a section (name, weight, params, head), got the text 'dice'"),
             (("data", "cache_gib"), float("nan"), "data.cache_gib: expected a number, got the number nan"),
             (("data", "cache_gib"), np.ones(1), "data.cache_gib: expected a number, got an object of type ndarray"),
         ],

@@ -25,6 +25,7 @@ class TestSingleKeys:
             ("trainer", "max_epochs", 0), ("trainer", "devices", 0), ("trainer", "nodes", 0), ("trainer", "gradient_clip", -1),
             ("trainer", "accumulate", 0), ("validation", "every_epochs", 0), ("inference", "overlap", 1.0), ("inference", "overlap", -0.5),
             ("inference", "batch_size", 0), ("inference", "window", [0, 4]), ("loss", "terms", []),
+            ("loss", "share_every", -1),
         ],
     )  # fmt: skip
     def test_out_of_range_is_a_problem(self, section: str, key: str, value: object) -> None:

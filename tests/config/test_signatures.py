@@ -58,6 +58,34 @@ class TestSignature:
         assert signature(FORMATS, "decathlon") == signatures.Signature({}, ())
 
 
+class TestAttribute:
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [("own", "sigmoid"), ("inherited", "sigmoid"), ("none_again", None), ("base", None), ("function", None), ("computed", None)],
+    )
+    def test_the_text_of_a_class_or_of_its_nearest_base(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str | None
+    ) -> None:
+        source = """
+from torch import nn
+class Base(nn.Module):
+    activation: str | None = None
+class Own(Base):
+    activation = "sigmoid"
+class Inherited(Own):
+    sibling = "other"
+class NoneAgain(Own):
+    activation = None
+class Computed(Base):
+    activation = "soft" + "max"
+def function(): ...
+T = {"own": Own, "inherited": Inherited, "none_again": NoneAgain, "base": Base, "computed": Computed, "function": function}
+"""
+        write_all(tmp_path, {"p/__init__.py": source})
+        monkeypatch.setattr(signatures, "PACKAGES", tmp_path)
+        assert signatures.attribute(Registry("p", "T", "thing"), name, "activation") == expected
+
+
 class TestTypes:
     @pytest.mark.parametrize(
         ("annotation", "expected"),
@@ -128,3 +156,13 @@ class TestRealRegistries:
             keyword_only = {one.name: one.default is one.empty for one in parameters if one.kind is one.KEYWORD_ONLY}
             assert {param: found.required for param, found in signature(registry, name).params.items()} == keyword_only
             assert not any(one.kind is one.VAR_KEYWORD for one in parameters)
+
+    def test_the_attributes_that_the_source_says_are_those_of_the_classes(self) -> None:
+        import importlib
+
+        terms = importlib.import_module("medseg.losses").TERMS
+        for attribute in ("activation", "sibling"):
+            assert {name: signatures.attribute(TERMS, name, attribute) for name in terms} == {
+                name: getattr(term, attribute) for name, term in terms.items()
+            }
+        assert len({signatures.attribute(TERMS, name, "activation") for name in terms}) == 3

@@ -14,9 +14,27 @@ Y = torch.tensor([1, 1, 0, 0])
 """The four voxels of the golden values."""
 
 ACTIVATIONS = ("softmax", "sigmoid")
-CASES = [(name, activation) for name, term in TERMS.items() for activation in ACTIVATIONS if term.activation in (None, activation)]
-"""Every term with every activation that it works with."""
-REGIONAL = [(name, activation) for name, activation in CASES if name not in ("bce", "cross_entropy", "focal")]
+NEED_MORE = ("perceptual", "giou", "diou", "ciou", "center")
+"""Terms that need a file or an auxiliary head; they are tested in their own files."""
+CASES = [
+    (name, activation)
+    for name, term in TERMS.items()
+    for activation in ACTIVATIONS
+    if name not in NEED_MORE and term.activation in (None, activation)
+]
+"""Every other term with every activation that it works with."""
+VOXELWISE = ("bce", "balanced_bce", "cross_entropy", "focal", "poly", "topk", "hinge", "kl_divergence", "mse", "mae", "huber", "log_cosh")
+SHAPES = ("boundary", "hausdorff_dt", "cl_dice", "blob", "component")
+"""Terms to which neighbourhood matters."""
+REGIONAL = [(name, activation) for name, activation in CASES if name not in (*VOXELWISE, *SHAPES)]
+DENSE = ("topk", "hinge", "kl_divergence", "lovasz_hinge", "lovasz_softmax", "mse", "mae", "huber", "log_cosh", *SHAPES)
+"""Terms that look at the voxels themselves."""
+ONE_PASS = [(name, activation) for name, activation in CASES if name not in DENSE]
+
+
+def cases_but(*names: str) -> list[tuple[str, str]]:
+    """All cases without those of some terms."""
+    return [case for case in CASES if case[0] not in names]
 
 
 def single(name: str, activation: str, num_classes: int, params: dict[str, Any] | None = None, **settings: Any) -> WeightedLoss:

@@ -9,8 +9,16 @@ import pkgutil
 import pytest
 
 import medseg.losses
+from medseg.losses import TERMS
 
-MODULES = ["medseg.losses", *(module.name for module in pkgutil.walk_packages(medseg.losses.__path__, "medseg.losses."))]
+MODULES = [
+    "medseg.losses",
+    *(
+        module.name
+        for module in pkgutil.walk_packages(medseg.losses.__path__, "medseg.losses.")
+        if ".kernels" not in module.name  # which need Triton
+    ),
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -19,5 +27,5 @@ def test_examples(name: str) -> None:
 
 
 def test_every_family_has_examples() -> None:
-    tried = {name: doctest.testmod(importlib.import_module(name)).attempted for name in MODULES}
-    assert all(tried[f"medseg.losses.terms.{family}"] > 0 for family in ("distribution", "region", "compound"))
+    families = {term.__module__ for term in TERMS.values()}
+    assert all(doctest.testmod(importlib.import_module(family)).attempted > 0 for family in families)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -9,10 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.losses.problems import CASES, REGIONAL, certain, masks_of, problem, single, value_and_gradient
+from medseg.losses import TERMS, build_loss
+from tests.losses.problems import CASES, REGIONAL, SHAPES, cases_but, certain, masks_of, problem, single, value_and_gradient
 
 each_case = pytest.mark.parametrize(("name", "activation"), CASES)
 SHAPE = (2, 3, 6, 5)
+PARTLY_FLAT = ("topk", "hinge", "lovasz_hinge", "lovasz_softmax", "boundary", "blob", "component", "cl_dice")
+"""Terms that leave some voxels alone: those already right, on the rim, or far from any lesion."""
+NEED_A_PARTNER = ("boundary", "hausdorff_dt", "cl_dice", "blob", "component")
+"""Terms that say nothing about some voxels or classes, by their papers a complement to a region or distribution term."""
+SMOOTHED = [(name, activation) for name, activation in REGIONAL if {"smooth", "epsilon"} & set(inspect.signature(TERMS[name]).parameters)]
 FRACTIONAL = {"focal": {"gamma": 0.5}, "focal_tversky": {"exponent": 0.3}, "exp_log": {"epsilon": 0.0}, "dice": {"smooth": 0.0}}
 
 
@@ -60,19 +67,21 @@ class TestBounds:
                 for situation, (logits, target) in situations(activation).items():
                     value, gradient = value_and_gradient(loss, logits.to(dtype), target)
                     assert math.isfinite(value.item()), situation
-                    assert value.item() >= 0, situation
+                    assert value.item() >= 0 or name == "boundary", situation  # signed by definition
                     assert gradient.isfinite().all(), situation
 
-    @each_case
+    @pytest.mark.parametrize(("name", "activation"), cases_but("boundary"))
     def test_perfect_is_zero(self, name: str, activation: str) -> None:
         for situation in ("saturated right", "empty, saturated"):
+            if (name, situation) == ("mcc", "empty, saturated"):  # no correlation with a constant: 1
+                continue
             logits, target = situations(activation)[situation]
             for background in (False, True):
                 value, gradient = value_and_gradient(single(name, activation, 3, include_background=background), logits, target)
                 assert value.item() == 0
                 assert gradient.abs().max() == 0
 
-    @each_case
+    @pytest.mark.parametrize(("name", "activation"), cases_but("boundary"))
     def test_nearly_perfect_is_nearly_zero(self, name: str, activation: str) -> None:
         logits, target = situations(activation)["perfect"]
         assert single(name, activation, 3)(logits, target).item() < 1e-6
@@ -87,7 +96,9 @@ class TestBounds:
                 assert value.item() == 0
                 assert gradient.abs().max() == 0
 
-    @pytest.mark.parametrize(("name", "activation"), [case for case in REGIONAL if case[0] not in ("combo", "exp_log")])
+    @pytest.mark.parametrize(
+        ("name", "activation"), [case for case in REGIONAL if case[0] not in ("combo", "exp_log", "mcc", "unified_focal", "lovasz_hinge")]
+    )
     def test_region_terms_stay_below_one(self, name: str, activation: str) -> None:
         for situation, (logits, target) in situations(activation).items():
             assert single(name, activation, 3, ignore_index=255)(logits, target).item() <= 1, situation
@@ -98,18 +109,19 @@ class TestBounds:
 
 
 class TestDirection:
-    @each_case
+    @pytest.mark.parametrize(("name", "activation"), cases_but("cl_dice"))  # a skeleton may need its surroundings lower
     def test_descent_raises_what_is_reference_and_lowers_the_rest(self, name: str, activation: str) -> None:
         logits, target = problem(activation, SHAPE)
         _, gradient = value_and_gradient(single(name, activation, 3, include_background=True), logits, target)
         wanted = masks_of(target, activation, 3)
-        assert (gradient[wanted] < 0).all()
-        if activation == "sigmoid" or name in ("cross_entropy", "focal"):  # a softmax may trade one wrong class for another
-            assert (gradient[~wanted] > 0).all()
+        strictly = name not in PARTLY_FLAT
+        assert (gradient[wanted] < 0).all() if strictly else (gradient[wanted] <= 0).all()
+        if activation == "sigmoid" or name in ("cross_entropy", "focal", "poly", "topk"):  # a softmax may trade one wrong class for another
+            assert (gradient[~wanted] > 0).all() if strictly else (gradient[~wanted] >= 0).all()
 
     @pytest.mark.parametrize("reduce_over", ["batch", "sample"])
     @pytest.mark.parametrize("empty", ["smooth", "volume", "batch"])
-    @pytest.mark.parametrize(("name", "activation"), REGIONAL)
+    @pytest.mark.parametrize(("name", "activation"), SMOOTHED)
     def test_false_positives_on_an_empty_image_are_pushed_down(self, name: str, activation: str, empty: str, reduce_over: str) -> None:
         """With a smoothing of one voxel, as the docs of `empty: smooth` advise, or with `volume` whatever the smoothing."""
         logits = torch.zeros(1, 2, 8, 8)
@@ -129,7 +141,9 @@ class TestDirection:
         target = ids if activation == "softmax" else torch.stack([ids == 1, ids == 2, ids == 3], 1).byte()
         channels = 4 if activation == "softmax" else 3
         logits = torch.randn(1, channels, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
-        loss = single(name, activation, channels, include_background=background, empty="volume")
+        terms = [{"name": name}, *([{"name": "jaccard", "weight": 2.0}] if name in NEED_A_PARTNER else [])]
+        settings = {"activation": activation, "include_background": background, "empty": "volume"}
+        loss = build_loss({**settings, "terms": terms}, channels)
         optimizer = torch.optim.Adam([logits], lr=0.3)
         for _ in range(200):
             optimizer.zero_grad()
@@ -140,7 +154,7 @@ class TestDirection:
 
 
 class TestSymmetries:
-    @each_case
+    @pytest.mark.parametrize(("name", "activation"), cases_but(*SHAPES))
     def test_the_order_of_voxels_and_samples_does_not_matter(self, name: str, activation: str) -> None:
         logits, target = problem(activation, (3, 3, 40))
         loss = single(name, activation, 3, reduce_over="sample")
@@ -149,7 +163,9 @@ class TestSymmetries:
         shuffled, of_shuffled = value_and_gradient(loss, logits[samples][..., voxels], target[samples][..., voxels])
         torch.testing.assert_close((shuffled, of_shuffled), (value, gradient[samples][..., voxels]), rtol=1e-9, atol=1e-14)
 
-    @pytest.mark.parametrize(("name", "activation"), [case for case in CASES if case != ("combo", "softmax")])
+    @pytest.mark.parametrize(
+        ("name", "activation"), [case for case in CASES if case[1] == "sigmoid" or case[0] not in ("combo", "unified_focal", *SHAPES)]
+    )
     def test_the_order_of_the_classes_does_not_matter(self, name: str, activation: str) -> None:
         logits, target = problem(activation, SHAPE)
         order = torch.tensor([1, 2, 0])
@@ -157,7 +173,7 @@ class TestSymmetries:
         loss = single(name, activation, 3, include_background=True)
         torch.testing.assert_close(loss(logits[:, order], moved), loss(logits, target), rtol=1e-9, atol=0)
 
-    @each_case
+    @pytest.mark.parametrize(("name", "activation"), cases_but("component"))  # which breaks ties between cells by order
     def test_a_flip_does_not_matter(self, name: str, activation: str) -> None:
         logits, target = problem(activation, SHAPE)
         loss = single(name, activation, 3)
@@ -166,7 +182,7 @@ class TestSymmetries:
 
 class TestRemoval:
     @pytest.mark.parametrize("reduce_over", ["batch", "sample"])
-    @each_case
+    @pytest.mark.parametrize(("name", "activation"), cases_but(*SHAPES))
     def test_ignored_voxels_are_as_good_as_cut_off(self, name: str, activation: str, reduce_over: str) -> None:
         logits, target = problem(activation, (2, 3, 30))
         ignored = torch.cat([target[..., :20], torch.full_like(target[..., 20:], -1)], -1)
@@ -177,7 +193,7 @@ class TestRemoval:
         assert with_ignored[1][..., 20:].abs().max() == 0
 
     @pytest.mark.parametrize("reduce_over", ["batch", "sample"])
-    @each_case
+    @pytest.mark.parametrize(("name", "activation"), cases_but(*SHAPES))
     def test_a_weight_of_zero_ignores_and_of_two_doubles_the_voxel(self, name: str, activation: str, reduce_over: str) -> None:
         logits, target = problem(activation, (2, 3, 30))
         weights = torch.cat([torch.ones(2, 10), 2 * torch.ones(2, 10), torch.zeros(2, 10)], 1)
@@ -191,7 +207,7 @@ class TestRemoval:
         target[:, 1, 6:] = 255
         _, gradient = value_and_gradient(single(name, "sigmoid", 2, ignore_index=255), logits, target)
         assert gradient[:, 1, 6:].abs().max() == 0
-        assert (gradient[:, 0, 6:] != 0).all()
+        assert (gradient[:, 0, 6:] != 0).all() or name in PARTLY_FLAT
 
     def test_sigmoid_takes_weights_of_each_channel(self) -> None:
         logits, target = problem("sigmoid", (2, 2, 12))

@@ -13,7 +13,9 @@ SETTINGS = [(reduce_over, empty) for reduce_over in ("batch", "sample") for empt
 
 
 def make_loss(activation: str, reduce_over: str, empty: str) -> WeightedLoss:
-    terms = [{"name": name, "weight": 1.0 + index} for index, (name, other) in enumerate(CASES) if other == activation]
+    sorts_the_batch = ("topk", *(("lovasz_hinge", "lovasz_softmax") if "batch" in (reduce_over, empty) else ()))
+    names = [name for name, other in CASES if other == activation and name not in sorts_the_batch]  # each rank sorts its own voxels
+    terms = [{"name": name, "weight": 1.0 + index} for index, name in enumerate(names)]
     config = {"activation": activation, "terms": terms, "reduce_over": reduce_over, "empty": empty, "ignore_index": 255}
     return build_loss(config, 3)
 

@@ -137,7 +137,7 @@ class TestRefusals:
             (["schedule.params.warmup=5"], "schedule.params"),
             (["schedule={name: polynomial, params: {exponent: -1}}"], "schedule.params"),
             (["loss.ignore_index=1"], "loss.ignore_index"),
-            (["loss.terms=[{name: bce}]"], "sigmoid"),
+            (["loss.terms=[{name: focal, params: {alpha: 0.25}}]"], "loss.terms[0].params"),
             (["trainer.accelerator=mps"], "trainer.accelerator"),
             (["inference.window=[31,32]"], "inference.window"),
         ],
@@ -357,6 +357,9 @@ class TestProcesses:
         for row, other in zip(read_csv(one.metrics), read_csv(two.metrics), strict=True):
             assert float(row["train/loss"]) == pytest.approx(float(other["train/loss"]), rel=1e-4)
             assert float(row["val/dice"]) == pytest.approx(float(other["val/dice"]), abs=1e-3)
+            assert row["train/share/dice"] == other["train/share/dice"] == "" or float(row["train/share/dice"]) == pytest.approx(
+                float(other["train/share/dice"]), abs=1e-3
+            )
         for a, b in zip(weights(one.last).values(), weights(two.last).values(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 

@@ -11,10 +11,9 @@ from medseg.losses.powers import power
 from medseg.losses.setting import Setting
 from medseg.losses.statistics import Counts, Statistics
 from medseg.losses.term import Term, check_range, per_class, ratio, region_mean
-from medseg.losses.terms.distribution import LOG_LOSS
 from medseg.losses.terms.region import dice_loss
 from medseg.losses.view import View
-from medseg.losses.voxelwise import PowerLogLoss
+from medseg.losses.voxelwise import LOG_LOSS, PowerLogLoss
 
 
 class Combo(Term):

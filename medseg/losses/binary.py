@@ -1,0 +1,193 @@
+r"""The pass over the voxels for two-way questions with hard labels: each sigmoid channel, and softmax over two classes.
+
+With $z$ the logit of "yes" (softmax: $z_1 - z_0$) and $v = (1 - 2y)\,z$ that of being wrong, everything follows from $E = e^v$:
+$$ p_t = \frac{1}{1 + E}, \quad 1 - p_t = E\,p_t, \quad n = -\log p_t = \max(\log(1 + E), v), $$
+each to a relative 1e-7 however saturated ($E$ is cut off where it would overflow, from where on $n = v$), only $n$ below 1 to an absolute
+1e-7. One exponential and one logarithm a voxel, no `log1p` or `where`, which are several times slower on a CPU.
+
+Any loss on the sums $S$ of the voxels of either label has the gradient
+$$ \partial L/\partial z = (1 - 2y)\,w\,(1 - p_t)\,\Bigl( p_t\,(\partial L/\partial S_{1-p_t} - \partial L/\partial S_{p_t})
+   + \sum_f f'(n)\,\partial L/\partial S_f \Bigr) $$
+with the sums of the voxel's own label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from medseg.losses.blocks import BINARY_BLOCK, block_size, blocks, counting_dtype, working_dtype
+from medseg.losses.voxelwise import VoxelFunction, everywhere
+
+
+class HardSigmoidSums(torch.autograd.Function):
+    """Logits (B, C, N) and integer targets (B, C, N) -> sums (B, 3 + 2 functions, C) and counts (B, 2, C).
+
+    Sums are TP, FP, FN and, for each voxel function, its total inside and outside the reference. Counts are the (weighted) voxels of the
+    reference and of the channel. The weight map is (B, 1, N) or (B, C, N). For the backward only logits and target are kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, weight_map: Tensor | None, functions: tuple[VoxelFunction, ...], ignore_index: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Sums and counts of each sample."""
+        ctx.save_for_backward(logits, target, weight_map)
+        ctx.functions, ctx.ignore_index = functions, ignore_index
+        yes, no = _label_sums(Questions(logits, None, target, weight_map, ignore_index), functions)
+        (tp, fn, volume, *inside), (_, fp, rest, *outside) = yes, no
+        voxelwise = [part for pair in zip(inside, outside, strict=True) for part in pair]
+        sums, counts = torch.stack([tp, fp, fn, *voxelwise], 1), torch.stack([volume, volume + rest], 1)
+        ctx.mark_non_differentiable(counts)
+        return sums, counts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_sums: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of the logits, from that of the sums."""
+        logits, target, weight_map = ctx.saved_tensors
+        tp, fp, fn, *voxelwise = grad_sums.to(working_dtype(logits)).unbind(1)
+        yes, no = [fn - tp, *voxelwise[::2]], [fp, *voxelwise[1::2]]
+        grad = torch.empty_like(logits)
+        _label_gradients(grad, Questions(logits, None, target, weight_map, ctx.ignore_index), ctx.functions, yes, no)
+        return grad, None, None, None, None
+
+
+class PairSums(torch.autograd.Function):
+    """Logits (B, 2, N) and class ids (B, N) -> sums and counts as `SoftmaxSums`: either class is the other's complement."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, ids: Tensor, weight_map: Tensor | None, functions: tuple[VoxelFunction, ...], ignore_index: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Sums and counts of each sample."""
+        ctx.save_for_backward(logits, ids, weight_map)
+        ctx.functions, ctx.ignore_index = functions, ignore_index
+        second, first = _label_sums(_of_pair(logits, ids, weight_map, ignore_index), functions)
+        hit, miss, volume, *inside = (torch.cat(classes, 1) for classes in zip(first, second, strict=True))  # each (B, 2)
+        outside = [inside[functions.index(f)].flip(1) for f in everywhere(functions)]
+        sums, counts = torch.stack([hit, miss.flip(1), miss, *inside, *outside], 1), torch.stack([volume, volume + volume.flip(1)], 1)
+        ctx.mark_non_differentiable(counts)
+        return sums, counts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_sums: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of the logits, from that of the sums."""
+        logits, ids, weight_map = ctx.saved_tensors
+        functions = ctx.functions
+        hit, wrong, miss, *rows = grad_sums.to(working_dtype(logits)).unbind(1)
+        inside, outside = rows[: len(functions)], rows[len(functions) :]
+        for f, slope in zip(everywhere(functions), outside, strict=True):
+            inside[functions.index(f)] = inside[functions.index(f)] + slope.flip(1)
+        slopes = [miss + wrong.flip(1) - hit, *inside]
+        grad = torch.empty_like(logits)
+        questions = _of_pair(logits, ids, weight_map, ctx.ignore_index)
+        _label_gradients(grad[:, 1:], questions, functions, yes=[s[:, 1:] for s in slopes], no=[s[:, :1] for s in slopes])
+        torch.neg(grad[:, 1], out=grad[:, 0])
+        return grad, None, None, None, None
+
+
+def _of_pair(logits: Tensor, ids: Tensor, weight_map: Tensor | None, ignore_index: int | None) -> Questions:
+    weights = None if weight_map is None else weight_map.unsqueeze(1)
+    return Questions(logits[:, 1:], logits[:, :1], ids.unsqueeze(1), weights, ignore_index)
+
+
+def _label_sums(questions: Questions, functions: Sequence[VoxelFunction]) -> tuple[list[Tensor], list[Tensor]]:
+    """Sums over the voxels labelled yes and over those labelled no: of p_t, of 1 - p_t, of 1 and of each function, each (B, C)."""
+    z = questions.logits
+    sums = z.new_zeros(2, 3 + len(functions), *z.shape[:2], dtype=counting_dtype(z))
+    with torch.autocast(z.device.type, enabled=False):
+        for samples, span in questions.blocks():
+            block = questions.block(samples, span)
+            hit, miss, inverse = block.probabilities()
+            n = block.log_loss(inverse) if functions else inverse
+            values = [hit, miss, *(f.value(n, miss) for f in functions)]
+            for total, chosen in zip(sums, block.labels(), strict=True):
+                first, second, *rest = (torch.mul(value, chosen, out=block.spare).sum(-1) for value in values)  # `dot` loses two digits
+                total[:, samples].add_(torch.stack([first, second, chosen.sum(-1), *rest]))
+    return list(sums[0]), list(sums[1])
+
+
+def _label_gradients(grad: Tensor, questions: Questions, functions: Sequence[VoxelFunction], yes: list[Tensor], no: list[Tensor]) -> None:
+    """Write the gradient (B, C, N), from the slopes (B, C) of the sums of 1 - p_t (less that of p_t) and of each function."""
+    bases = [slope.unsqueeze(-1) for slope in no]
+    rises = [(-ours - theirs).unsqueeze(-1) for ours, theirs in zip(yes, no, strict=True)]  # where y = 1, with the factor 1 - 2y in it
+    with torch.autocast(grad.device.type, enabled=False):
+        for samples, span in questions.blocks():
+            block = questions.block(samples, span)
+            hit, miss, inverse = block.probabilities()
+            n = inverse if all(f.linear for f in functions) else block.log_loss(inverse)
+            g = torch.mul(block.y, rises[0][samples], out=block.spare).add_(bases[0][samples]).mul_(hit)
+            for f, rise, base in zip(functions, rises[1:], bases[1:], strict=True):
+                table = torch.mul(block.y, rise[samples], out=hit).add_(base[samples])
+                g = g.add_(table) if f.linear else g.addcmul_(table, f.slope(n, miss))
+            if block.w is not None:
+                g *= block.w
+            if grad.dtype == g.dtype:
+                torch.mul(g, miss, out=grad[samples, :, span])
+            else:  # rounded once
+                grad[samples, :, span] = g.mul_(miss)
+
+
+class Questions:
+    """Logits (B, C, N), less those of `other`, with hard labels and weights; cut into blocks that share buffers which stay in cache."""
+
+    def __init__(self, logits: Tensor, other: Tensor | None, labels: Tensor, weights: Tensor | None, ignore_index: int | None) -> None:
+        self.logits, self.other, self.given, self.weights, self.ignore_index = logits, other, labels, weights, ignore_index
+        self.size = block_size(logits, BINARY_BLOCK)
+        room = min(logits.numel(), self.size + logits.shape[1] * 256)
+        self.buffers = torch.empty(6, room, dtype=working_dtype(logits), device=logits.device)
+        self.loaded: dict[torch.Size, Block] = {}
+
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Samples and voxels of each block."""
+        return blocks(self.logits, self.size)
+
+    def block(self, samples: slice, span: slice) -> Block:
+        """One block, loaded; it takes the memory of the one before."""
+        piece, labels = self.logits[samples, :, span], self.given[samples, :, span]
+        if piece.shape not in self.loaded:
+            self.loaded[piece.shape] = Block(*(buffer[: piece.numel()].view(piece.shape) for buffer in self.buffers))
+        block = self.loaded[piece.shape]
+        block.w = None if self.weights is None else self.weights[samples, :, span].to(block.y.dtype)
+        if self.ignore_index is not None:
+            keep = labels != self.ignore_index
+            labels = labels * keep
+            block.w = keep.to(block.y.dtype) if block.w is None else block.w * keep
+        block.y.copy_(labels)
+        if self.other is not None:
+            piece = block.hit.copy_(piece).sub_(self.other[samples, :, span])
+        torch.mul(block.y, -2, out=block.v).add_(1).mul_(piece)
+        return block
+
+
+class Block:
+    """The quantities of the module's formula for some voxels, (b, C, k) each, and their weights (None: all 1)."""
+
+    def __init__(self, y: Tensor, v: Tensor, miss: Tensor, hit: Tensor, inverse: Tensor, spare: Tensor) -> None:
+        self.y, self.v, self.miss, self.hit, self.inverse, self.spare = y, v, miss, hit, inverse, spare
+        self.w: Tensor | None = None
+
+    def probabilities(self) -> tuple[Tensor, Tensor, Tensor]:
+        """p_t, 1 - p_t and 1 / p_t."""
+        limit = 87.0 if self.v.dtype == torch.float32 else 700.0  # the exponential is still finite
+        torch.clamp_max(self.v, limit, out=self.miss).exp_()
+        torch.add(self.miss, 1, out=self.inverse)
+        torch.reciprocal(self.inverse, out=self.hit)
+        self.miss *= self.hit
+        return self.hit, self.miss, self.inverse
+
+    def log_loss(self, inverse: Tensor) -> Tensor:
+        """-log p_t, in the place of 1 / p_t."""
+        return torch.maximum(inverse.log_(), self.v, out=inverse)
+
+    def labels(self) -> Iterator[Tensor]:
+        """The weights of the voxels labelled yes, then of those labelled no, in the same memory."""
+        yield self.y if self.w is None else self.v.copy_(self.y).mul_(self.w)
+        torch.sub(1, self.y, out=self.y)
+        yield self.y if self.w is None else self.y.mul_(self.w)
