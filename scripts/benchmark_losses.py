@@ -14,7 +14,9 @@ and smp come with medseg).
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib.util
+import itertools
 import os
 import platform
 import statistics
@@ -27,6 +29,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from medseg.losses import build_loss
 
@@ -134,6 +137,16 @@ PEERS: dict[str, tuple[str, Callable[..., Loss | None]]] = {
 }
 
 
+def keep_memory() -> None:
+    """Let glibc keep freed memory, as a caching allocator does: else page faults are timed, and fall now on one, now on another."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: large blocks too come from the heap
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: which is not given back
+    except (OSError, AttributeError):
+        print("without glibc page faults are timed too")
+
+
 class Meter:
     """Clock and memory of a device."""
 
@@ -150,27 +163,21 @@ class Meter:
         return self.clock() - start
 
     def peak(self, work: Callable[[], Any]) -> float:
-        """Bytes above the start, NaN where the system does not tell."""
+        """Bytes of tensors above the start."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
             work()
             return torch.cuda.max_memory_allocated() - before
-        reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-        if not reset.exists():
-            return float("nan")
-        reset.write_text("5")  # the highest resident size starts anew
-        before = _resident(status, "VmRSS")
-        work()
-        return _resident(status, "VmHWM") - before
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            work()
+        events = profiler.profiler.kineto_results.events()
+        changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+        return max(itertools.accumulate((size for _, size in changes), initial=0))
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-
-
-def _resident(status: Path, key: str) -> float:
-    return next(float(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith(key + ":"))
 
 
 def problem(activation: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -194,7 +201,7 @@ def compare(size: str, sum_name: str, dtype: torch.dtype, meter: Meter, repeats:
             losses[peer] = loss
 
     def floor() -> None:
-        torch.add(logits.detach(), 1)  # into fresh memory, as a gradient
+        torch.add(logits.detach(), 1)
         target.sum()
 
     theirs = target.long() if activation == "softmax" else target.to(dtype)
@@ -245,6 +252,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
+    keep_memory()
     meter = Meter(device, arguments.threads)
     packages = [
         "torch",

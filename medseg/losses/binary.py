@@ -39,7 +39,7 @@ class HardSigmoidSums(torch.autograd.Function):
         ctx.save_for_backward(logits, target, weight_map)
         ctx.functions, ctx.ignore_index = functions, ignore_index
         yes, no = _label_sums(Questions(logits, None, target, weight_map, ignore_index), functions)
-        (tp, fn, volume, *inside), (_, fp, rest, *outside) = yes, no
+        (tp, volume, fn, *inside), (rest, fp, *outside) = yes, no
         voxelwise = [part for pair in zip(inside, outside, strict=True) for part in pair]
         sums, counts = torch.stack([tp, fp, fn, *voxelwise], 1), torch.stack([volume, volume + rest], 1)
         ctx.mark_non_differentiable(counts)
@@ -67,8 +67,8 @@ class PairSums(torch.autograd.Function):
         """Sums and counts of each sample."""
         ctx.save_for_backward(logits, ids, weight_map)
         ctx.functions, ctx.ignore_index = functions, ignore_index
-        second, first = _label_sums(_of_pair(logits, ids, weight_map, ignore_index), functions)
-        hit, miss, volume, *inside = (torch.cat(classes, 1) for classes in zip(first, second, strict=True))  # each (B, 2)
+        second, first = _label_sums(_of_pair(logits, ids, weight_map, ignore_index), functions, right_no=True)
+        hit, volume, miss, *inside = (torch.cat(classes, 1) for classes in zip(first, second, strict=True))  # each (B, 2)
         outside = [inside[functions.index(f)].flip(1) for f in everywhere(functions)]
         sums, counts = torch.stack([hit, miss.flip(1), miss, *inside, *outside], 1), torch.stack([volume, volume + volume.flip(1)], 1)
         ctx.mark_non_differentiable(counts)
@@ -97,19 +97,27 @@ def _of_pair(logits: Tensor, ids: Tensor, weight_map: Tensor | None, ignore_inde
     return Questions(logits[:, 1:], logits[:, :1], ids.unsqueeze(1), weights, ignore_index)
 
 
-def _label_sums(questions: Questions, functions: Sequence[VoxelFunction]) -> tuple[list[Tensor], list[Tensor]]:
-    """Sums over the voxels labelled yes and over those labelled no: of p_t, of 1 - p_t, of 1 and of each function, each (B, C)."""
+def _label_sums(questions: Questions, functions: Sequence[VoxelFunction], *, right_no: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+    """Sums over the voxels labelled yes and over those labelled no: of p_t, of 1, of 1 - p_t and of each function, each (B, C).
+
+    Without `right_no` those labelled no have no sum of p_t, the true negatives.
+    """
     z = questions.logits
-    sums = z.new_zeros(2, 3 + len(functions), *z.shape[:2], dtype=counting_dtype(z))
+    sums = [z.new_zeros(rows + len(functions), *z.shape[:2], dtype=counting_dtype(z)) for rows in (3, 3 if right_no else 2)]
     with torch.autocast(z.device.type, enabled=False):
         for samples, span in questions.blocks():
             block = questions.block(samples, span)
             hit, miss, inverse = block.probabilities()
             n = block.log_loss(inverse) if functions else inverse
-            values = [hit, miss, *(f.value(n, miss) for f in functions)]
-            for total, chosen in zip(sums, block.labels(), strict=True):
-                first, second, *rest = (torch.mul(value, chosen, out=block.spare).sum(-1) for value in values)  # `dot` loses two digits
-                total[:, samples].add_(torch.stack([first, second, chosen.sum(-1), *rest]))
+            parts = [block.split(value) for value in (None, miss, *(f.value(n, miss) for f in functions))]
+            yes, no = ([part[label] for part in parts] for label in (0, 1))
+            if right_no:
+                right = block.split(hit)
+                yes, no = [right[0], *yes], [right[1], *no]
+            else:
+                yes = [block.of_yes(hit).sum(-1), *yes]
+            for total, rows in zip(sums, (yes, no), strict=True):
+                total[:, samples].add_(torch.stack(rows))
     return list(sums[0]), list(sums[1])
 
 
@@ -162,7 +170,9 @@ class Questions:
         block.y.copy_(labels)
         if self.other is not None:
             piece = block.hit.copy_(piece).sub_(self.other[samples, :, span])
-        torch.mul(block.y, -2, out=block.v).add_(1).mul_(piece)
+        elif piece.dtype != block.y.dtype:
+            piece = block.hit.copy_(piece)
+        torch.addcmul(piece, block.y, piece, value=-2, out=block.v)
         return block
 
 
@@ -186,8 +196,20 @@ class Block:
         """-log p_t, in the place of 1 / p_t."""
         return torch.maximum(inverse.log_(), self.v, out=inverse)
 
-    def labels(self) -> Iterator[Tensor]:
-        """The weights of the voxels labelled yes, then of those labelled no, in the same memory."""
-        yield self.y if self.w is None else self.v.copy_(self.y).mul_(self.w)
-        torch.sub(1, self.y, out=self.y)
-        yield self.y if self.w is None else self.y.mul_(self.w)
+    def of_yes(self, value: Tensor) -> Tensor:
+        """Value times weight where the label is yes, else 0; in a buffer that the next call overwrites."""
+        value = torch.mul(value, self.y, out=self.spare)
+        return value if self.w is None else value.mul_(self.w)
+
+    def split(self, value: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Sums of a value (None: of 1), weighted, over the voxels labelled yes and over those labelled no."""
+        if value is None:
+            if self.w is None:
+                yes = self.y.sum(-1)
+                return yes, self.y.shape[-1] - yes
+            value = self.w
+        elif self.w is not None:
+            value = value * self.w
+        inside = torch.mul(value, self.y, out=self.spare)
+        yes = inside.sum(-1)  # `dot` loses two digits
+        return yes, torch.sub(value, inside, out=inside).sum(-1)  # voxel by voxel the value or exactly 0

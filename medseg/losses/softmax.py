@@ -48,19 +48,18 @@ class SoftmaxSums(torch.autograd.Function):
                 if z.dtype != dtype:
                     z = e.copy_(z)
                 top = z.amax(0)
-                nll = top - z.gather(0, t.unsqueeze(0)).squeeze_(0)
-                total = torch.sub(z, top, out=e).exp_().sum(0)
+                torch.sub(z, top, out=e)
+                flat, own = e.view(-1), _own(t)
+                nll = flat.index_select(0, own).neg_()
+                total = e.exp_().sum(0)
                 log_total = total.log()
                 torch.add(top, log_total, out=lse[i, span])
                 nll += log_total
-                share = total.reciprocal() if w is None else w / total
-                e.scatter_(0, t.unsqueeze(0), 0.0)  # the true class aside, so that FP is a sum of what is wrong, not a difference
-                sums[i, 1] += e.mv(share)
-                if outer:
-                    p = e / total
-                    for row, f in enumerate(outer, start=3 + len(functions)):
-                        values = f.wrong(p)
-                        sums[i, row] += values.sum(1) if w is None else values.mv(w)
+                flat.index_fill_(0, own, 0.0)  # the true class aside, so that FP is a sum of what is wrong, not a difference
+                wrong = e.mul_(total.reciprocal_())
+                sums[i, 1] += _weighted(wrong, w).sum(1)  # `mv` loses two digits on large plain backgrounds
+                for row, f in enumerate(outer, start=3 + len(functions)):
+                    sums[i, row] += _weighted(f.wrong(wrong), w).sum(1)
                 miss = -torch.expm1(-nll)
                 rows = [torch.exp(-nll), miss, *(f.value(nll, miss) for f in functions)]
                 for row, values in zip((0, 2, *range(3, 3 + len(functions))), rows, strict=True):
@@ -84,38 +83,40 @@ class SoftmaxSums(torch.autograd.Function):
         with torch.autocast(logits.device.type, enabled=False):
             for i, span in _pieces(logits):
                 t, w = _labels(ids[i, span], None if weight_map is None else weight_map[i, span], ctx.ignore_index, lse.dtype)
-                out, z, index = grad[i, :, span], logits[i, :, span], t.unsqueeze(0)
+                z = logits[i, :, span]
                 p, change = (buffer[: z.numel()].view(z.shape) for buffer in buffers)
+                own = _own(t)
                 torch.sub(z, lse[i, span], out=p)
-                nll = -p.gather(0, index).squeeze_(0)
+                nll = p.view(-1).index_select(0, own).neg_()
                 p.exp_()
                 tp, fp, fn = slopes[i, :3]
-                u = torch.exp(-nll).mul_((tp - fn - fp).index_select(0, t))
+                u = torch.exp(-nll)
+                miss = 1 - u
+                u *= (tp - fn - fp).index_select(0, t)
                 inside = slopes[i, 3 : 3 + len(ctx.functions)]
                 for f, slope in zip(ctx.functions, inside, strict=True):
                     steep = slope.index_select(0, t)
-                    u -= steep if f.linear else steep.mul_(f.slope(nll))
+                    u -= steep if f.linear else steep.mul_(f.slope(nll, miss))
                 if outer:
-                    steep = _wrong_slopes(p, index, outer, slopes[i, 3 + len(ctx.functions) :]).add_(fp.unsqueeze(1))
+                    steep = _wrong_slopes(p, own, outer, slopes[i, 3 + len(ctx.functions) :]).add_(fp.unsqueeze(1))
                     torch.sub(steep, u.add((p * steep).sum(0)), out=change)
                 else:
                     torch.sub(fp.unsqueeze(1), torch.addmv(u, p.t(), fp), out=change)
+                change *= p
+                change.view(-1).index_add_(0, own, u)
                 if w is not None:
-                    p *= w
-                    u *= w
-                if out.dtype == p.dtype:
-                    torch.mul(p, change, out=out).scatter_add_(0, index, u.unsqueeze(0))
-                else:  # rounded once
-                    out.copy_(p.mul_(change).scatter_add_(0, index, u.unsqueeze(0)))
+                    change *= w
+                grad[i, :, span] = change
         return grad, None, None, None, None
 
 
-def _wrong_slopes(p: Tensor, index: Tensor, functions: list[WrongFunction], slopes: Tensor) -> Tensor:
+def _wrong_slopes(p: Tensor, own: Tensor, functions: list[WrongFunction], slopes: Tensor) -> Tensor:
     """dL/dp of the wrong classes' probabilities (C, N) through the sums outside the classes; 0 for the true class."""
     total = torch.zeros_like(p)
     for f, slope in zip(functions, slopes, strict=True):
         total.addcmul_(f.wrong_slope(p), slope.unsqueeze(1))
-    return total.scatter_(0, index, 0.0)
+    total.view(-1).index_fill_(0, own, 0.0)
+    return total
 
 
 def _pieces(logits: Tensor) -> list[tuple[int, slice]]:
@@ -131,6 +132,11 @@ def _labels(ids: Tensor, weight_map: Tensor | None, ignore_index: int | None, dt
         t = t * keep
         w = keep.to(dtype) if w is None else w * keep
     return t, w
+
+
+def _own(t: Tensor) -> Tensor:
+    """Where the true class of each voxel lies in a block (C, N), flat: faster than to gather and scatter along the classes."""
+    return torch.add(torch.arange(len(t), device=t.device), t, alpha=len(t))
 
 
 def _weighted(values: Tensor, w: Tensor | None) -> Tensor:

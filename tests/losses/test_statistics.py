@@ -106,13 +106,14 @@ class TestPrecision:
         with torch.autocast("cpu", torch.bfloat16):
             torch.testing.assert_close(value_and_gradient(loss, logits, target), plain, rtol=0, atol=0)
 
-    def test_a_large_constant_background_is_counted_exactly(self) -> None:
+    @pytest.mark.parametrize("classes", [2, 3])
+    def test_a_large_constant_background_is_counted_exactly(self, classes: int) -> None:
         """Where float32 sums over all voxels drift."""
-        logits = torch.zeros(1, 2, 128, 128, 64)
+        logits = torch.zeros(1, classes, 128, 128, 64)
         logits[:, 1] = -3.0
         target = torch.zeros(1, 128, 128, 64, dtype=torch.uint8)
         target[:, :4, :4, :4] = 1
-        values = [value_and_gradient(everything("softmax", 2), z, target) for z in (logits, logits.double())]
+        values = [value_and_gradient(everything("softmax", classes), z, target) for z in (logits, logits.double())]
         torch.testing.assert_close(values[0][0].double(), values[1][0], rtol=1e-6, atol=0)
         torch.testing.assert_close(values[0][1].double(), values[1][1], rtol=1e-5, atol=1e-12)
 
