@@ -4,9 +4,12 @@
     total = loss(logits, target)                     # scalar
     total, terms = loss.with_terms(logits, target)   # and {"cross_entropy": ..., "dice": ...}
 
-The parts, in the order of the flow: `inputs` checks what comes in, `softmax` and `sigmoid` pass over the voxels (the only code that sees
-them), `statistics` hands the sums to the terms (a family a file in `terms`), `term` treats empty references, `weighted` adds.
-To add a term: a class on the statistics, one line in `TERMS`. Keyword-only arguments of its constructor are its parameters in a config.
+The parts, in the order of the flow: `inputs` checks what comes in and `outputs` takes a network's heads apart; `softmax` (many classes),
+`binary` (two classes, regions) and `sigmoid`, `soft` (soft labels) pass over the voxels, on a GPU `fused` does; `statistics` hands their
+sums to the terms, a family a file in `terms`, through a `view`, which also shows the `voxels` and `maps` of the target to the few terms
+that need them; `term` treats empty references, `weighted` adds, `shares` and `balance` look at the gradients.
+To add a term: a class on the view, one line in `TERMS`. Keyword-only arguments of its constructor are its parameters in a config.
+Which loss for which lesion: `GUIDE.md`.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ from torch import Tensor
 
 CPU_BLOCK = 1 << 18
 """Elements of a work buffer for each thread: 1 MiB in float32, half of a core's L2 cache."""
-BINARY_BLOCK = 1 << 16
-"""The same where five buffers are in use."""
+BINARY_BLOCK = 1 << 17
+"""The same where six buffers are in use."""
+LEAST_BLOCK = 1 << 16
+"""Below which calls cost more than the work."""
 DEVICE_BLOCK = 1 << 24
 """The same elsewhere, where blocks only bound the memory."""
 
@@ -25,9 +27,12 @@ def counting_dtype(logits: Tensor) -> torch.dtype:
     return torch.float32 if logits.device.type == "mps" else torch.float64
 
 
-def block_size(logits: Tensor, per_thread: int = CPU_BLOCK) -> int:
-    """Elements of a block."""
-    return per_thread * torch.get_num_threads() if logits.device.type == "cpu" else DEVICE_BLOCK
+def block_size(logits: Tensor, per_thread: int | None = None) -> int:
+    """Elements of a block; on a CPU at most a 16th of the logits, so that work buffers stay small beside them."""
+    if logits.device.type != "cpu":
+        return DEVICE_BLOCK
+    most = (per_thread or CPU_BLOCK) * torch.get_num_threads()
+    return min(most, max(LEAST_BLOCK, logits.numel() // 16))
 
 
 def blocks(logits: Tensor, size: int | None = None) -> Iterator[tuple[slice, slice]]:

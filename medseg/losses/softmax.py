@@ -39,7 +39,9 @@ class SoftmaxSums(torch.autograd.Function):
         outer = everywhere(functions)
         sums = logits.new_zeros(batch, 3 + len(functions) + len(outer), classes, dtype=counting_dtype(logits))
         volume = logits.new_zeros(batch, classes, dtype=sums.dtype)
-        buffer = logits.new_empty(min(logits[:1].numel(), max(256 * classes, block_size(logits))), dtype=dtype)
+        room = min(voxels, max(256, block_size(logits) // classes))
+        buffer = logits.new_empty(classes * room, dtype=dtype)
+        steps = torch.arange(room, device=logits.device)
         with torch.autocast(logits.device.type, enabled=False):
             for i, span in _pieces(logits):
                 t, w = _labels(ids[i, span], None if weight_map is None else weight_map[i, span], ignore_index, dtype)
@@ -49,7 +51,7 @@ class SoftmaxSums(torch.autograd.Function):
                     z = e.copy_(z)
                 top = z.amax(0)
                 torch.sub(z, top, out=e)
-                flat, own = e.view(-1), _own(t)
+                flat, own = e.view(-1), _own(t, steps)
                 nll = flat.index_select(0, own).neg_()
                 total = e.exp_().sum(0)
                 log_total = total.log()
@@ -79,13 +81,15 @@ class SoftmaxSums(torch.autograd.Function):
         grad = torch.empty_like(logits)
         slopes = grad_sums.to(lse.dtype)
         outer = everywhere(ctx.functions)
-        buffers = logits.new_empty(2, min(logits[:1].numel(), max(256 * logits.shape[1], block_size(logits))), dtype=lse.dtype)
+        room = min(logits.shape[2], max(256, block_size(logits) // logits.shape[1]))
+        buffers = logits.new_empty(2, logits.shape[1] * room, dtype=lse.dtype)
+        steps = torch.arange(room, device=logits.device)
         with torch.autocast(logits.device.type, enabled=False):
             for i, span in _pieces(logits):
                 t, w = _labels(ids[i, span], None if weight_map is None else weight_map[i, span], ctx.ignore_index, lse.dtype)
                 z = logits[i, :, span]
                 p, change = (buffer[: z.numel()].view(z.shape) for buffer in buffers)
-                own = _own(t)
+                own = _own(t, steps)
                 torch.sub(z, lse[i, span], out=p)
                 nll = p.view(-1).index_select(0, own).neg_()
                 p.exp_()
@@ -134,9 +138,9 @@ def _labels(ids: Tensor, weight_map: Tensor | None, ignore_index: int | None, dt
     return t, w
 
 
-def _own(t: Tensor) -> Tensor:
+def _own(t: Tensor, steps: Tensor) -> Tensor:
     """Where the true class of each voxel lies in a block (C, N), flat: faster than to gather and scatter along the classes."""
-    return torch.add(torch.arange(len(t), device=t.device), t, alpha=len(t))
+    return torch.add(steps[: len(t)], t, alpha=len(t))
 
 
 def _weighted(values: Tensor, w: Tensor | None) -> Tensor:
