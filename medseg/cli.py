@@ -96,8 +96,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, help="folder for cases.csv, lesions.csv and summary.json")
     sub.add_argument("--classes", nargs="+", metavar="NAME", help="classes to score, the others count as background; all by default")
 
-    sub = command("losses", losses, "list the loss terms, or explain one")
-    sub.add_argument("name", metavar="NAME", nargs="?", help="a loss term: focal_tversky")
+    sub = command("losses", losses, "list the loss terms, heads and weight maps, or explain one")
+    sub.add_argument(
+        "name", metavar="NAME", nargs="?", help="a loss term, head or weight map: focal_tversky, signed_distance, inverse_component"
+    )
     return parser
 
 

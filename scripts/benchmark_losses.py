@@ -52,7 +52,8 @@ SUMS = {
 
 def medseg_loss(terms: tuple[str, ...], activation: str, classes: int) -> Loss:
     names = {"ce": "cross_entropy" if activation == "softmax" else "bce"}
-    config = {"activation": activation, "include_background": True, "terms": [{"name": names.get(term, term)} for term in terms]}
+    background = activation == "softmax"
+    config = {"activation": activation, "include_background": background, "terms": [{"name": names.get(term, term)} for term in terms]}
     return build_loss(config, classes)
 
 

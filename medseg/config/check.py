@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from medseg.config import signatures
 from medseg.config.errors import Problem, did_you_mean
 from medseg.config.kinds import alternatives, describe, fits, kind, remedy, show
+from medseg.config.losses import meant
 from medseg.config.rules import check_rules
 from medseg.config.schema import Config
 from medseg.config.signatures import REGISTRIES, Parameter, Registry, Signature
@@ -120,7 +121,8 @@ class _Checker:
         known = signatures.names(registry)
         if name.value in known:
             return signatures.signature(registry, name.value)
-        suggestion = with_list(did_you_mean(name.value, known), "there are", known)
+        near = (meant if registry.package == "medseg.losses" else did_you_mean)(name.value, known)
+        suggestion = with_list(near, "there are", known)
         self.note(name.origin, (*path, "name"), f"unknown {registry.noun} {name.value!r}", suggestion)
         return None
 

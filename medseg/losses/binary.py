@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from medseg.losses.blocks import BINARY_BLOCK, block_size, blocks, counting_dtype, working_dtype
+from medseg.losses.once import differentiable_once
 from medseg.losses.voxelwise import VoxelFunction, everywhere
 
 
@@ -46,7 +46,7 @@ class HardSigmoidSums(torch.autograd.Function):
         return sums, counts
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad_sums: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of the logits, from that of the sums."""
         logits, target, weight_map = ctx.saved_tensors
@@ -75,7 +75,7 @@ class PairSums(torch.autograd.Function):
         return sums, counts
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad_sums: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of the logits, from that of the sums."""
         logits, ids, weight_map = ctx.saved_tensors
@@ -168,6 +168,8 @@ class Questions:
             labels = labels * keep
             block.w = keep.to(block.y.dtype) if block.w is None else block.w * keep
         block.y.copy_(labels)
+        if labels.device.type != "cpu":  # where values are not checked before
+            block.y.masked_fill_((block.y < 0) | (block.y > 1), torch.nan)
         if self.other is not None:
             piece = block.hit.copy_(piece).sub_(self.other[samples, :, span])
         elif piece.dtype != block.y.dtype:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from medseg.config.errors import Problem, did_you_mean
 from medseg.config.heads import idle_head, wrong_head, wrong_name
-from medseg.config.losses import idle_balance, wrong_activation
+from medseg.config.losses import idle_balance, idle_settings, ignored_label, meant, wrong_activation
 from medseg.config.schema import Component, LossConfig, TermConfig, WeightSchedule
 from medseg.losses.errors import LossConfigError
 from medseg.losses.outputs import Head
@@ -59,6 +59,9 @@ class _Builder:
         ignore_index = section.get("ignore_index")
         if ignore_index is not None and (not isinstance(ignore_index, int) or isinstance(ignore_index, bool)):
             self.problem("loss.ignore_index", f"must be an integer or null, got {ignore_index!r}")
+        fault = ignored_label(section.get("activation"), ignore_index)
+        if fault is not None:
+            self.problem("loss.ignore_index", *fault)
         terms = section.get("terms", [])
         if not isinstance(terms, list | tuple) or not terms:
             if "terms" in section:
@@ -66,6 +69,7 @@ class _Builder:
             terms = []
         self.balance(section, len(terms))
         self.idle_heads(terms)
+        self.idle_settings(section, terms)
         built = [self.term(term, setting, f"loss.terms[{index}]") for index, term in enumerate(terms)]
         source = self.weight_map(section.get("weight_map"), setting)
         if setting is None or self.problems:
@@ -82,6 +86,14 @@ class _Builder:
         if fault is not None:
             self.problem("loss.balance", *fault)
 
+    def idle_settings(self, section: dict[str, Any], terms: Sequence[Any]) -> None:
+        """Settings without effect, once it is known which terms there are."""
+        names = [_of(term, "name") for term in terms]
+        if not names or not all(isinstance(name, str) and name in self.registry for name in names):
+            return
+        for key, fault in idle_settings(section, {key for name in names for key in self.registry[name].looks_at}):
+            self.problem(f"loss.{key}", *fault)
+
     def setting(self, section: dict[str, Any], num_classes: int) -> Setting | None:
         hints = get_type_hints(LossConfig)
         fine = True
@@ -91,6 +103,10 @@ class _Builder:
                 near = did_you_mean(str(section[key]), choices)
                 self.problem(f"loss.{key}", f"must be {' or '.join(choices)}, got {section[key]!r}", near)
                 fine = False
+        background = section.get("include_background", False)
+        if not isinstance(background, bool):
+            self.problem("loss.include_background", f"must be true or false, got {background!r}")
+            fine = False
         if section.get("activation") == "softmax" and num_classes < 2:
             self.problem("loss.activation", "softmax over one channel is always 1", "use sigmoid, or two classes")
             fine = False
@@ -139,7 +155,7 @@ class _Builder:
             self.heads[name] = (None if component is None else component[0], head)
 
     def idle_heads(self, terms: Sequence[Any]) -> None:
-        used = [term.get("head") if isinstance(term, Mapping) else getattr(term, "head", None) for term in terms]
+        used = [_of(term, "head") for term in terms]
         for name in self.heads:
             fault = idle_head(name, used)
             if fault is not None:
@@ -164,14 +180,15 @@ class _Builder:
         if name is None:
             return None
         if name not in registry:
-            self.problem(
-                f"{key}.name", f"there is no {noun} {name!r}", did_you_mean(str(name), registry) or f"one of {', '.join(registry)}"
-            )
+            self.problem(f"{key}.name", f"there is no {noun} {name!r}", meant(str(name), registry) or f"one of {', '.join(registry)}")
             return None
         if not isinstance(params, Mapping):
             self.problem(f"{key}.params", f"must be a mapping, got {params!r}")
             return None
-        known = [p.name for p in inspect.signature(registry[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        known = {p.name: p.annotation for p in inspect.signature(registry[name]).parameters.values() if p.kind is p.KEYWORD_ONLY}
+        for param, value in params.items():
+            if known.get(param) in ("bool", bool) and not isinstance(value, bool):
+                self.problem(f"{key}.params.{param}", f"must be true or false, got {value!r}")
         unknown = [param for param in params if param not in known]
         for param in unknown:
             self.problem(
@@ -222,6 +239,11 @@ class _Builder:
             if name not in config and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 self.problem(f"{key}.{name}", "is missing")
         return {name: config[name] for name in config if name in fields}
+
+
+def _of(term: Any, key: str) -> Any:
+    """What an item of `loss.terms` says under a key; None if it says nothing, or is no term."""
+    return term.get(key) if isinstance(term, Mapping) else getattr(term, key, None)
 
 
 def _is_number(value: Any) -> bool:

@@ -7,12 +7,14 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import medseg.losses
-from medseg.config.errors import Problem, did_you_mean
+from medseg.config.errors import Problem
+from medseg.config.losses import meant
 from medseg.losses import TERMS
 from medseg.losses.errors import LossConfigError, LossInputError
+from medseg.losses.example import example, written
 from medseg.losses.plain_text import arguments, readable, sections, wrapped
 from medseg.losses.plot import plot
 
@@ -20,6 +22,20 @@ OTHERS = {"WEIGHT_MAPS": "Weight maps, for loss.weight_map", "HEADS": "Heads, fo
 """Other registries of the loss library, and what the list calls them."""
 APART = ("", "Args", "Example", "Raises")
 """Parts of a docstring that are not shown as they are."""
+EMPTY = """
+| Options of loss.empty, for a class that an image (reduce_over: sample) or the
+| whole batch (reduce_over: batch) has none of; S is the volume predicted for
+| it, N the voxels, s the term's smooth:
+|   smooth  the formula as it stands. Dice: loss S / (S + s), gradient
+|           s / (S + s)^2, that is 1 / s at S = 0 and next to none once S >> s
+|   skip    the class is not in the mean: no loss, no gradient there, so the
+|           sum needs a voxelwise partner
+|   volume  loss S / N, the fraction of voxels predicted; gradient 1 / N,
+|           whatever S
+|   batch   the formula with the counts of the whole batch: the gradient that
+|           the other images' lesions give (only with reduce_over: sample)
+"""
+"""What `term.region_mean` does, for the terms that look at `empty`."""
 
 
 def width() -> int:
@@ -49,8 +65,8 @@ def description(name: str) -> str:
     entry = TERMS.get(name) or next((entries[name] for entries in _others().values() if name in entries), None)
     if entry is None:
         known = [*TERMS, *(other for entries in _others().values() for other in entries)]
-        hint = did_you_mean(name, known) or "`medseg losses` lists all"
-        raise LossConfigError([Problem("losses", "", f"there is no loss term {name!r}", hint)])
+        hint = meant(name, known) or "`medseg losses` lists all"
+        raise LossConfigError([Problem("losses", "", f"there is no loss term, head or weight map {name!r}", hint)])
     parts = sections(inspect.getdoc(entry) or "")
     text = parts[""].partition("\n")[2].strip()
     blocks = [f"{name}: {summary(entry)}"]
@@ -60,9 +76,14 @@ def description(name: str) -> str:
         hint = f"; with the other take {entry.sibling}" if entry.sibling else ""
         blocks.append(f"Activation\n  {entry.activation} only{hint}")
     blocks.append("Parameters\n" + "\n".join(_parameters(entry, arguments(parts.get("Args", "")))))
-    blocks += [f"{heading}\n{wrapped(parts[heading], width(), '  ')}" for heading in parts if heading not in APART]
+    for heading in parts:
+        if heading not in APART:
+            blocks.append(f"{heading}\n{wrapped(parts[heading], width(), '  ')}")
+        if heading == "Empty foreground" and "empty" in getattr(entry, "looks_at", ()):
+            blocks.append(EMPTY.strip().replace("| ", "  "))
     if name in TERMS:
         blocks.append(f"Plot, with the default parameters\n{_plot(name, entry)}")
+    blocks.append(f"Config\n{textwrap.indent(example(name), '  ')}")
     return "\n\n".join(blocks)
 
 
@@ -91,16 +112,13 @@ def _parameters(entry: Any, texts: Mapping[str, str]) -> Iterator[str]:
     parameters = [one for one in inspect.signature(entry).parameters.values() if one.kind is one.KEYWORD_ONLY]
     if not parameters:
         yield "  none"
+    types = get_type_hints(entry.__init__)
     for one in parameters:
-        default = "  (must be given)" if one.default is one.empty else f" = {_yaml(one.default)}"
-        yield f"  {one.name}: {one.annotation}{default}"
+        default = "  (must be given)" if one.default is one.empty else f" = {written(one.default)}"
+        choices = get_args(types[one.name]) if get_origin(types[one.name]) is Literal else ()
+        yield f"  {one.name}: {' | '.join(choices) or one.annotation}{default}"
         if one.name in texts:
             yield wrapped(texts[one.name], width(), "      ")
-
-
-def _yaml(value: object) -> str:
-    """A default as a config would write it."""
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
 
 
 def _plot(name: str, entry: Any) -> str:

@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from medseg.losses.once import differentiable_once
 from medseg.losses.voxelwise import Kernel, VoxelFunction, everywhere
 
 enabled = os.environ.get("MEDSEG_FUSED", "1") != "0"
@@ -90,7 +90,7 @@ class FusedSums(torch.autograd.Function):
         return sums, counts
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad_sums: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of the logits, from that of the sums."""
         logits, target, weight_map = ctx.saved_tensors

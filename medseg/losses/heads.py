@@ -10,6 +10,7 @@ To add a head: a class here, one line in `HEADS`. Keyword-only arguments of its 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,18 +98,27 @@ class Boxes(Regression):
     def __init__(self, name: str, *, scale: float = 2.0) -> None:
         super().__init__(name)
         self.scale = check_range("scale", scale, 0, above=True)
+        self._seen: dict[int, Sides] = {}
 
     def outputs(self, classes: Sequence[str], axes: int) -> tuple[str, ...]:
         """Two channels an axis."""
         return tuple(f"{side} {axis}" for side in ("low", "high") for axis in range(axes))
 
     def sides(self, view: View) -> Sides:
-        """The lesion voxels are gathered first, for which the device is waited for: they are a hundredth of the image."""
+        """Found once for all terms on the head, and forgotten with the view."""
+        key = id(view)
+        if key not in self._seen:
+            self._seen[key] = self._sides(view)
+            weakref.finalize(view, self._seen.pop, key)
+        return self._seen[key]
+
+    def _sides(self, view: View) -> Sides:
+        """The lesion voxels, a hundredth of the image, are gathered first: the device is waited for to count them, and their lesions."""
         numbers, weight, output = view.voxels.map("lesions")[:, 0].long(), voxel_weight(view), view.heads[self.name]
         sample, *place = numbers.nonzero(as_tuple=True)
         coordinates = torch.stack(place, 1)
-        _, lesion = torch.unique(sample * (numbers.amax() + 1) + numbers[(sample, *place)], return_inverse=True)
-        count, of_lesion = int(lesion.amax()) + 1 if len(lesion) else 0, lesion.unsqueeze(1).expand_as(coordinates)
+        found_lesions, lesion = torch.unique(sample * (numbers.amax() + 1) + numbers[(sample, *place)], return_inverse=True)
+        count, of_lesion = len(found_lesions), lesion.unsqueeze(1).expand_as(coordinates)
         low = coordinates.new_zeros(count, len(place)).scatter_reduce(0, of_lesion, coordinates, "amin", include_self=False)
         high = coordinates.new_zeros(count, len(place)).scatter_reduce(0, of_lesion, coordinates, "amax", include_self=False)
         found = output.movedim(1, -1)[(sample, *place)]

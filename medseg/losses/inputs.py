@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from medseg.losses.blocks import working_dtype
 from medseg.losses.errors import LossInputError
 
 Activation = Literal["softmax", "sigmoid"]
+Spacing: TypeAlias = Tensor | Sequence[float] | Sequence[Sequence[float]]
+"""Voxel size in mm: one number an axis, for all samples or for each."""
 
 
 def check_logits(logits: Tensor, num_classes: int) -> None:
@@ -23,13 +27,14 @@ def check_logits(logits: Tensor, num_classes: int) -> None:
 def prepare_target(target: Tensor, logits: Tensor, activation: Activation, ignore_index: int | None) -> Tensor:
     """The target as (B, *spatial) class ids (or soft labels (B, C, *spatial)) for softmax, (B, C, *spatial) for sigmoid, once checked.
 
-    Values are checked where that costs no synchronisation, on the CPU. Elsewhere an id out of range makes the loss NaN
-    (fused kernels) or trips the device's own index check.
+    Values are checked where that costs no synchronisation, on the CPU. Elsewhere a value that is no label makes the
+    loss NaN or trips the device's own index check.
 
     Raises:
         LossInputError: Another shape or type, an id that is no class, a value outside [0, 1]; the message tells which.
     """
     batch, channels, *spatial = logits.shape
+    target = target.detach()  # a teacher's probabilities do not learn from the student
     shape = tuple(target.shape)
     if target.device != logits.device:
         raise LossInputError(f"the target is on {target.device}, the logits are on {logits.device}")
@@ -58,6 +63,8 @@ def prepare_target(target: Tensor, logits: Tensor, activation: Activation, ignor
 
 
 def _soft_classes(target: Tensor, ignore_index: int | None) -> Tensor:
+    if ignore_index in (0, 1):  # every voxel that is sure of some class
+        raise LossInputError(f"soft labels cannot ignore {ignore_index}, which is a label's value; take another ignore_index, such as 255")
     if target.device.type == "cpu" and target.numel():
         _check_values(target, 0, 1, "soft labels must lie in [0, 1]", ignore_index)
         wrong = (target.sum(1) - 1).abs() > 1e-2  # half precision sums to 1 no better
@@ -89,12 +96,20 @@ def prepare_weight_map(weight_map: Tensor, logits: Tensor, activation: Activatio
     return weight_map if activation == "sigmoid" else weight_map[:, 0]
 
 
-def prepare_spacing(spacing: Tensor, logits: Tensor) -> Tensor:
-    """Voxel sizes as (B, axes), of one row for all samples or a row for each.
+def prepare_spacing(spacing: Spacing, logits: Tensor) -> Tensor:
+    """Voxel sizes as (B, axes), of one row for all samples or a row for each, in a tensor or in lists of numbers.
 
     Raises:
-        LossInputError: Another shape, or (checked on the CPU) a size that is not above 0.
+        LossInputError: Another shape or type, or (checked on the CPU) a size that is not above 0.
     """
+    try:
+        spacing = torch.as_tensor(spacing)
+    except (TypeError, ValueError, RuntimeError):
+        raise LossInputError(f"the spacing must be a tensor or a list of numbers, got {spacing!r}") from None
+    if spacing.dtype == torch.bool or spacing.is_complex():
+        raise LossInputError(f"the spacing must hold real numbers, got {spacing.dtype}")
+    if not spacing.is_floating_point():
+        spacing = spacing.to(working_dtype(logits))
     wanted = (logits.shape[0], logits.ndim - 2)
     if tuple(spacing.shape) not in (wanted, wanted[1:]):
         raise LossInputError(f"the spacing must have the shape {wanted}, one number an axis of each sample, got {tuple(spacing.shape)}")

@@ -10,7 +10,9 @@ import textwrap
 
 _SECTION = re.compile(r"^([A-Z][\w ]*):$", re.MULTILINE)
 _SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|textstyle|displaystyle|limits)(?![A-Za-z])")
+_CODE = re.compile(r"`[^`]*`")
 _CASES = re.compile(r"\\begin\{cases\}(.*?)\\end\{cases\}", re.DOTALL)
+_NEXT_CASE = r"\\"
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
 _FRACTION = re.compile(r"\\[dt]?frac\s*(\{[^{}]*\}|\w)\s*(\{[^{}]*\}|\w)")
 _FONT = re.compile(r"\\(?:mathrm|mathbf|mathcal|text|operatorname)\s*\{([^{}]*)\}")
@@ -86,7 +88,8 @@ def readable(text: str) -> str:
 
 
 def _spelled(text: str) -> str:
-    text = _CASES.sub(lambda match: "⦃" + match[1].replace(r"\\", ";").replace("&", " ") + "⦄", text.replace("$", ""))
+    text = _CODE.sub(lambda match: match[0].replace("{", "⦃").replace("}", "⦄"), text.replace("$", ""))
+    text = _CASES.sub(lambda match: f"⦃ {'; '.join(map(_case, match[1].split(_NEXT_CASE)))} ⦄", text)
     text = _SIZES.sub("", re.sub(r"\\[,;:!> ]|~|&(?!\s)", " ", text))
     text = text.replace(r"\\", " ").replace(r"\{", "⦃").replace(r"\}", "⦄").replace(r"\|", "‖")
     text = re.sub(r"(?<=[\w}])\^\\(?:prime|star)", "'", text)
@@ -95,7 +98,7 @@ def _spelled(text: str) -> str:
         before = text
         text = _FONT.sub(r"\1", text)
         text = _ACCENT.sub(lambda match: (match[2] or match[3]) + _ACCENTS[match[1]], text)
-        text = _INDEX.sub(lambda match: match[1] + _grouped(match[2]), text)
+        text = _INDEX.sub(lambda match: match[1] + _index(match[2]), text)
         text = _ROOT.sub(r"√(\1)", text)
         text = _FRACTION.sub(_divided, text)
     text = re.sub(r"(?<=[A-Za-z])(?=\\[A-Za-z])", " ", text)
@@ -110,6 +113,17 @@ def _divided(fraction: re.Match[str]) -> str:
     before, after = fraction.string[: fraction.start()].rstrip(" "), fraction.string[fraction.end() :].lstrip(" ")
     alone = before[-1:] in ("", *"=+-([{,;&\n⦃") and _END.match(after)
     return f"{above} / {below}" if alone else f"[{above} / {below}]"
+
+
+def _case(row: str) -> str:
+    """A line of a formula with cases: the value, and when it holds."""
+    value, _, condition = (part.strip() for part in row.partition("&"))
+    return f"{value} {'' if re.search('else|otherwise', condition) else 'if '}{condition}"
+
+
+def _index(text: str) -> str:
+    """A subscript or superscript; in parentheses also where it is a function, whose argument would look like the base's."""
+    return f"({text})" if text.endswith(")") and not text.startswith("(") else _grouped(text)
 
 
 def _grouped(text: str) -> str:

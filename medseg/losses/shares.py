@@ -36,7 +36,7 @@ def gradient_norms(values: Sequence[Tensor], outputs: Sequence[Tensor], *, distr
     tensor([5., 2.])
     """
     outputs = [output for output in outputs if output.requires_grad]
-    if not outputs:
+    if not outputs or not torch.is_grad_enabled():
         raise LossInputError("gradient shares need outputs with a gradient; call the loss outside of torch.no_grad()")
     squares = torch.stack([_squared_norm(value, outputs) for value in values])
     if distributed and world_size() > 1:

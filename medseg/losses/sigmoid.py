@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from medseg.losses.blocks import blocks, counting_dtype, working_dtype
+from medseg.losses.once import differentiable_once
 from medseg.losses.voxelwise import VoxelFunction
 
 
@@ -35,14 +35,12 @@ class SigmoidSums(torch.autograd.Function):
         with torch.autocast(logits.device.type, enabled=False):
             for samples, span in blocks(logits):
                 z, y, w = _block(logits, target, weight_map, ignore_index, samples, span)
-                p = torch.sigmoid(z)
-                wy = y if w is None else y * w
-                hit = p * wy
+                p, q = torch.sigmoid(z), torch.sigmoid(-z)
+                wy, wo = (y, 1 - y) if w is None else (y * w, (1 - y) * w)
                 counts[samples, 0] += wy.sum(-1)
                 counts[samples, 1] += z.shape[-1] if w is None else w.expand_as(z).sum(-1)
-                sums[samples, 0] += hit.sum(-1)
-                sums[samples, 2] += (wy - hit).sum(-1)
-                sums[samples, 1] += (p - hit if w is None else p.mul_(w).sub_(hit)).sum(-1)
+                for row, (value, chosen) in enumerate(((p, wy), (p, wo), (q, wy))):
+                    sums[samples, row] += (value * chosen).sum(-1)
                 if functions:
                     _add_voxelwise(sums[samples, 3:], z, y, w, functions)
         ctx.save_for_backward(logits, target, weight_map)
@@ -51,7 +49,7 @@ class SigmoidSums(torch.autograd.Function):
         return sums, counts
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad_sums: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of the logits, from that of the sums."""
         logits, target, weight_map = ctx.saved_tensors
@@ -60,12 +58,12 @@ class SigmoidSums(torch.autograd.Function):
         with torch.autocast(logits.device.type, enabled=False):
             for samples, span in blocks(logits):
                 z, y, w = _block(logits, target, weight_map, ctx.ignore_index, samples, span)
-                p = torch.sigmoid(z)
+                p, q = torch.sigmoid(z), torch.sigmoid(-z)
                 tp, fp, fn = slopes[samples, :3].unbind(1)
-                g = torch.addcmul(fp, y, tp - fn - fp).mul_(torch.addcmul(p, p, p, value=-1))
+                g = torch.addcmul(fp, y, tp - fn - fp).mul_(p).mul_(q)
                 for k, f in enumerate(ctx.functions):
                     inside, outside = slopes[samples, 3 + 2 * k], slopes[samples, 4 + 2 * k]
-                    g += _voxelwise_gradient(f, z, y, p, inside, outside)
+                    g += _voxelwise_gradient(f, z, y, p, q, inside, outside)
                 grad[samples, :, span] = g if w is None else g.mul_(w)
         return grad, None, None, None, None
 
@@ -77,10 +75,13 @@ def _block(
     dtype = working_dtype(logits)
     z, y = logits[samples, :, span].to(dtype).contiguous(), target[samples, :, span]
     w = None if weight_map is None else weight_map[samples, :, span].to(dtype)
-    if ignore_index is None:
-        return z, y.to(dtype), w
-    keep = y != ignore_index
-    return z, y.to(dtype) * keep, keep.to(dtype) if w is None else w * keep
+    if ignore_index is not None:
+        keep = y != ignore_index
+        y, w = y * keep, keep.to(dtype) if w is None else w * keep
+    y = y.to(dtype)
+    if y.device.type != "cpu":  # where values are not checked before
+        y = y.masked_fill((y < 0) | (y > 1), torch.nan)
+    return z, y, w
 
 
 def _add_voxelwise(sums: Tensor, z: Tensor, y: Tensor, w: Tensor | None, functions: tuple[VoxelFunction, ...]) -> None:
@@ -93,9 +94,8 @@ def _add_voxelwise(sums: Tensor, z: Tensor, y: Tensor, w: Tensor | None, functio
         sums[:, 2 * k + 1] += (f.value(outside) * rest).sum(-1)
 
 
-def _voxelwise_gradient(f: VoxelFunction, z: Tensor, y: Tensor, p: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+def _voxelwise_gradient(f: VoxelFunction, z: Tensor, y: Tensor, p: Tensor, q: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
     """The derivative with respect to z, given those with respect to the sums inside and outside."""
-    q = 1 - p
     rise, fall = p * (1 - y) * outside, q * y * inside
     if f.linear:
         return rise - fall

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from medseg.losses.blocks import counting_dtype, working_dtype
+from medseg.losses.once import differentiable_once
 from medseg.losses.voxelwise import VoxelFunction, everywhere
 
 
@@ -26,7 +26,7 @@ class _Apply(torch.autograd.Function):
         return function.value(n)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad * ctx.function.slope(ctx.saved_tensors[0]), None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,8 @@ class Term(nn.Module):
     """Keys of `HEADS`: the kinds of auxiliary head that it can act on. Its constructor then takes the head after the setting."""
     needs_head = False
     """Whether it can act on nothing but a head."""
+    looks_at: tuple[str, ...] = ()
+    """Which of `include_background`, `reduce_over` and `empty` it looks at. A literal, as `activation`."""
     axes: int | None = None
     """The only number of spatial axes that it works with; None for any."""
 
@@ -78,8 +82,9 @@ def region_mean(
                                                             as `smooth` if all are empty
     ======== ============================================== ======================================== =========================
 
-    Gradients are divided by the number of (sample, class) pairs in the mean. With `reduce_over: batch` a reference is empty when it is in
-    the whole batch (over all ranks), and `batch` means the same as `smooth`. Nothing left in the mean gives a graph-connected 0.
+    Gradients are divided by the number of (sample, class) pairs in the mean; one that is ignored altogether is not in it. With
+    `reduce_over: batch` a reference is empty when it is in the whole batch (over all ranks), and `batch` means the same as `smooth`.
+    Nothing left in the mean gives a graph-connected 0.
     """
     setting = view.setting
     over_samples = setting.reduce_over == "sample"
@@ -91,17 +96,15 @@ def region_mean(
         counts, whole = classes(counts), classes(whole)
     elif setting.drops_background:
         counts, whole = counts.foreground(), whole.foreground()
-    absent = counts.volume == 0
+    absent, seen = counts.volume == 0, counts.size > 0
     if setting.empty == "batch" and over_samples:
         counts = counts.where(absent, whole)
-    counted = ~absent if setting.empty in ("skip", "volume") else torch.ones_like(absent)
+    counted = ~absent if setting.empty in ("skip", "volume") else seen
     loss = region_loss(counts, counted)
     if setting.empty == "volume":
         loss = torch.where(absent, ratio(counts.fp, counts.size), loss)
-    elif setting.empty == "skip":
-        loss = torch.where(absent, 0.0, loss)
-    total = loss.sum()
-    number = counted.sum() if setting.empty == "skip" else total.new_full((), loss.numel())
+    taken = counted if setting.empty == "skip" else seen
+    total, number = torch.where(taken, loss, 0.0).sum(), taken.sum()
     if over_samples:
         total, number = view.over_ranks(torch.stack([total, number.to(total)])).unbind(0)
     return total / number.detach().clamp_min(1)
@@ -113,8 +116,13 @@ def ratio(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def per_class(values: float | Sequence[float], count: int, name: str) -> list[float]:
-    """`count` non-negative numbers, from a list or one number for all."""
-    numbers = [float(values)] * count if isinstance(values, int | float) else [float(value) for value in values]
+    """`count` non-negative numbers, from a list or one number for all; ValueError otherwise."""
+    given: Any = values.tolist() if isinstance(values, Tensor) else values
+    if _is_number(given):
+        given = [given] * count
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable) or not all(map(_is_number, given := list(given))):
+        raise ValueError(f"{name} must be a number or a list of numbers, got {values!r}")
+    numbers = [float(value) for value in given]
     if len(numbers) != count:
         raise ValueError(f"{name} must have one value a class, {count}, got {len(numbers)}")
     if not all(0 <= number < float("inf") for number in numbers):
@@ -123,8 +131,14 @@ def per_class(values: float | Sequence[float], count: int, name: str) -> list[fl
 
 
 def check_range(name: str, value: float, low: float, high: float = float("inf"), *, above: bool = False) -> float:
-    """The value, if low <= value <= high (low < value with `above`); ValueError otherwise."""
+    """The value, if it is a number and low <= value <= high (low < value with `above`); ValueError otherwise."""
+    if not _is_number(value):
+        raise ValueError(f"{name} must be a number, got {value!r}")
     if not (low < value if above else low <= value) or not value <= high or value == float("inf"):
         bound = f"above {low:g}" if above else f"at least {low:g}"
         raise ValueError(f"{name} must be {bound}{f' and at most {high:g}' if high < float('inf') else ''}, got {value}")
     return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

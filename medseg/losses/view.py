@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from medseg.losses.blocks import counting_dtype
 from medseg.losses.distributed import sum_over_ranks, world_size
 from medseg.losses.setting import Setting
 from medseg.losses.statistics import Statistics, collect
@@ -83,17 +84,12 @@ class View:
 
     def voxel_mean(self, values: Tensor) -> Tensor:
         """The weighted mean of values (B, K, *spatial) over voxels, channels and ranks."""
-        weight = self.voxels.weight
-        total = (values if weight is None else values * weight).sum(dtype=torch.float64)
-        number = total.new_tensor(values.numel()) if weight is None else weight.expand_as(values).sum(dtype=torch.float64)
+        weight, counts = self.voxels.weight, counting_dtype(values)
+        total = (values if weight is None else values * weight).sum(dtype=counts)
+        number = total.new_full((), values.numel()) if weight is None else weight.expand_as(values).sum(dtype=counts)
         return self.mean_over_ranks(total, number)
 
     def sample_sums(self, values: Tensor) -> Tensor:
         """Weighted sums (B, K) in float64 of values (B, K, *spatial), of each sample."""
         weight = self.voxels.weight
-        return (values if weight is None else values * weight).flatten(2).sum(-1, dtype=torch.float64)
-
-    def group_sums(self, values: Tensor) -> Tensor:
-        """The same (G, K) of each group: G samples, or the whole batch over all ranks, by `reduce_over`."""
-        sums = self.sample_sums(values)
-        return sums if self.setting.reduce_over == "sample" else self.over_ranks(sums.sum(0, keepdim=True))
+        return (values if weight is None else values * weight).flatten(2).sum(-1, dtype=counting_dtype(values))

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from medseg.losses.blocks import counting_dtype
 from medseg.losses.setting import Setting
 from medseg.losses.term import check_range
 from medseg.losses.voxels import Voxels
@@ -83,6 +84,6 @@ class InverseComponent:
         flat = numbers.flatten(2)
         sizes = flat.new_zeros(*flat.shape[:2], int(per_channel.max()) + 1).scatter_add_(2, flat, valid.flatten(2))
         parts = (per_channel + 1).unsqueeze(2)
-        share = sizes.sum(2, keepdim=True).double() / (parts * sizes.clamp_min(1))
+        share = sizes.sum(2, keepdim=True).to(counting_dtype(voxels.logits)) / (parts * sizes.clamp_min(1))
         weights = share.clamp(self.minimum, self.maximum).float().gather(2, flat).view_as(numbers)
         return weights * valid

@@ -10,21 +10,19 @@ from torch import Tensor, nn
 
 from medseg.config.schema import WeightSchedule
 from medseg.losses.balance import GradientBalance
-from medseg.losses.blocks import working_dtype
+from medseg.losses.blocks import counting_dtype, working_dtype
+from medseg.losses.constants import beside
+from medseg.losses.derive import WEIGHT_MAP, Derivation
 from medseg.losses.errors import LossInputError
-from medseg.losses.inputs import check_logits, prepare_spacing, prepare_target, prepare_weight_map, shrink
+from medseg.losses.inputs import Spacing, check_logits, prepare_spacing, prepare_target, prepare_weight_map, shrink
 from medseg.losses.outputs import Outputs, plain, split
 from medseg.losses.schedules import weight_at
 from medseg.losses.setting import Setting
 from medseg.losses.shares import by_name, gradient_norms, shares
 from medseg.losses.term import Term
 from medseg.losses.view import View
-from medseg.losses.voxels import Voxels
 from medseg.losses.voxelwise import VoxelFunction
 from medseg.losses.weight_maps import WeightSource
-
-WEIGHT_MAP = "weight_map"
-"""Name of the weight map that the sum's own source makes of a target, among the maps."""
 
 
 class WeightedLoss(nn.Module):
@@ -62,13 +60,19 @@ class WeightedLoss(nn.Module):
         super().__init__()
         self.setting = setting
         self.ignore_index = ignore_index
-        self.weight_source = weight_source
+        self.derivation = Derivation(
+            setting, ignore_index, tuple(dict.fromkeys(name for *_, term in terms for name in term.maps)), weight_source
+        )
         self.balance = GradientBalance(len(terms)) if balance else None
         self.terms = nn.ModuleDict()
         self._weights: list[float | WeightSchedule] = []
+        self.schedules: dict[str, WeightSchedule] = {}
         for name, weight, term in terms:
-            self.terms[_unused(name, self.terms)] = term
+            name = _unused(name, self.terms)
+            self.terms[name] = term
             self._weights.append(weight)
+            if isinstance(weight, WeightSchedule):
+                self.schedules[name] = weight
         self.heads = {term.head.name: term.head for *_, term in terms if term.head is not None}
         self._functions: list[VoxelFunction] = list(dict.fromkeys(function for *_, term in terms for function in term.functions))
         self.set_epoch(0)
@@ -83,8 +87,7 @@ class WeightedLoss(nn.Module):
     @property
     def maps(self) -> tuple[str, ...]:
         """Names of the maps of the target that the terms need, and of the weight map if it is made of the target; see `derive`."""
-        own = () if self.weight_source is None else (WEIGHT_MAP,)
-        return (*own, *dict.fromkeys(name for term in self._terms() for name in term.maps))
+        return self.derivation.names
 
     def derive(self, target: Tensor, spacing: Sequence[float] | None = None, weight_map: Tensor | None = None) -> dict[str, Tensor]:
         """What the sum makes of a target alone (`maps`), on the CPU, for a data pipeline's workers: hand it in as `maps`, beside `spacing`.
@@ -96,22 +99,7 @@ class WeightedLoss(nn.Module):
             spacing: Voxel size in mm, one number an axis; None for voxel units.
             weight_map: The batch's own, if it has one: voxels of weight 0 are in no mask.
         """
-        like = torch.zeros(()).expand(len(target), self.setting.num_classes, *target.shape[2:])  # logits, of which only the shape counts
-        target = prepare_target(plain(target), like, self.setting.activation, self.ignore_index)
-        if weight_map is not None:
-            weight_map = prepare_weight_map(plain(weight_map), like, self.setting.activation)
-        sizes = None if spacing is None else prepare_spacing(torch.tensor(list(spacing)), like)
-        return self._complete(self._view(like, target, weight_map, sizes, {}).voxels, {})
-
-    def _complete(self, voxels: Voxels, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All maps that the sum needs: those given, the others made here."""
-        maps = {name: plain(given[name]) for name in self.maps if name in given}
-        for name, values in maps.items():
-            if values.shape[0] != len(voxels.logits) or values.shape[2:] != voxels.logits.shape[2:]:
-                raise LossInputError(f"the map '{name}' has the shape {tuple(values.shape)}, the logits {tuple(voxels.logits.shape)}")
-        if self.weight_source is not None and WEIGHT_MAP not in maps:
-            maps[WEIGHT_MAP] = self.weight_source(voxels)
-        return {name: maps[name] if name in maps else voxels.map(name) for name in self.maps}
+        return self.derivation(target, spacing, weight_map)
 
     def forward(
         self,
@@ -119,7 +107,7 @@ class WeightedLoss(nn.Module):
         target: Tensor,
         weight_map: Tensor | None = None,
         *,
-        spacing: Tensor | None = None,
+        spacing: Spacing | None = None,
         maps: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """The weighted sum, a scalar."""
@@ -131,7 +119,7 @@ class WeightedLoss(nn.Module):
         target: Tensor,
         weight_map: Tensor | None = None,
         *,
-        spacing: Tensor | None = None,
+        spacing: Spacing | None = None,
         maps: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum, and each term's own value by name: unweighted, detached. A name that repeats gets a suffix: `dice_2`.
@@ -148,7 +136,7 @@ class WeightedLoss(nn.Module):
         target: Tensor,
         weight_map: Tensor | None = None,
         *,
-        spacing: Tensor | None = None,
+        spacing: Spacing | None = None,
         maps: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """`with_terms`, and each term's share of the gradient at the outputs, by name; also the measurement that `balance` lives on.
@@ -166,14 +154,14 @@ class WeightedLoss(nn.Module):
         norms = gradient_norms(list(values.values()), [*levels, *heads.values()], distributed=self.training)
         if self.balance is not None:
             self.balance.update(norms)
-        return *self._sum(values, working_dtype(levels[0])), by_name(values, shares(norms, self._effective()))
+        return *self._sum(values, working_dtype(levels[0])), by_name(values, shares(norms, self.effective_weights()))
 
     def _sum(self, values: dict[str, Tensor], dtype: torch.dtype) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum, and the values alone."""
-        weighted = [weight * value for weight, value in zip(self._effective(), values.values(), strict=True)]
+        weighted = [weight * value for weight, value in zip(self.effective_weights(), values.values(), strict=True)]
         return torch.stack(weighted).sum().to(dtype), {name: value.detach().to(dtype) for name, value in values.items()}
 
-    def _effective(self) -> Sequence[float | Tensor]:
+    def effective_weights(self) -> Sequence[float | Tensor]:
         """What the terms are multiplied with: the weights of the epoch, or what `balance` makes of them."""
         weights = list(self.weights.values())
         return weights if self.balance is None else self.balance.effective(weights).unbind()
@@ -184,7 +172,7 @@ class WeightedLoss(nn.Module):
         heads: Mapping[str, Tensor],
         target: Tensor,
         weight_map: Tensor | None,
-        spacing: Tensor | None,
+        spacing: Spacing | None,
         maps: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
         """Each term's value, differentiable: the mean over the levels, each coarser one with half the weight; of a head at the finest."""
@@ -196,7 +184,8 @@ class WeightedLoss(nn.Module):
             weight_map = prepare_weight_map(plain(weight_map), finest, self.setting.activation)
         if spacing is not None:
             spacing = prepare_spacing(spacing, finest)
-        maps = self._complete(self._view(finest, target, weight_map, spacing, maps).voxels, maps)  # once, at the finest level
+        maps = self.derivation.check(maps, finest)
+        maps = self.derivation.complete(self._view(finest, target, weight_map, spacing, maps).voxels, maps)  # once, at the finest level
         if WEIGHT_MAP in maps:
             own = prepare_weight_map(maps.pop(WEIGHT_MAP), finest, self.setting.activation)
             weight_map = own if weight_map is None else weight_map * own
@@ -220,11 +209,15 @@ class WeightedLoss(nn.Module):
         return split(outputs, self.heads, len(range(self.setting.num_classes)[self.setting.foreground]))
 
     def _hard(self, target: Tensor) -> Tensor:
-        """A floating target as integers where a term's formula holds for hard labels only."""
+        """A floating target as integers where a term's formula holds for hard labels only.
+
+        That it holds no soft labels is checked on the CPU, as in `prepare_target`; elsewhere they would be cut down (sigmoid) or go to the
+        likeliest class (softmax).
+        """
         refusing = [name for name, term in zip(self.terms, self._terms(), strict=True) if not term.soft_targets]
         if not (target.is_floating_point() and refusing):
             return target
-        if not ((target == 0) | (target == 1) | (target == self.ignore_index)).all():
+        if target.device.type == "cpu" and not ((target == 0) | (target == 1) | (target == self.ignore_index)).all():
             raise LossInputError(f"{', '.join(refusing)} takes no soft labels; the target must hold 0 and 1 only")
         if self.setting.activation == "sigmoid":
             return target.to(torch.uint8 if self.ignore_index is None or 0 <= self.ignore_index <= 255 else torch.int64)
@@ -251,8 +244,9 @@ class WeightedLoss(nn.Module):
         weight_map = None if weight_map is None else shrink(weight_map, spatial)
         maps = {name: shrink(values, spatial) for name, values in maps.items()}
         if spatial != tuple(finest.shape[2:]):
-            ratio = torch.tensor([full / size for full, size in zip(finest.shape[2:], spatial, strict=True)], dtype=torch.float64)
-            spacing = ratio.expand(len(logits), -1) if spacing is None else spacing * ratio.to(spacing)
+            if spacing is None:  # on the CPU, where maps are made
+                spacing = torch.ones(len(logits), len(spatial), dtype=counting_dtype(logits))
+            spacing = spacing * beside(spacing, [full / size for full, size in zip(finest.shape[2:], spatial, strict=True)])
         return self._view(logits, shrink(target, spatial), weight_map, spacing, maps)
 
     def _view(

@@ -8,25 +8,28 @@ from torch import Tensor
 
 from medseg.data.labels import LabelSchema
 from medseg.losses import WeightedLoss
+from medseg.losses.derive import Derivation
 
 
 class DerivedMaps:
     """From the labels of an augmented patch to what `WeightedLoss.derive` makes of them; picklable, for any way to start a process.
 
+    Not the loss itself, whose buffers and networks may be on a GPU.
+
     Args:
-        loss: Whose terms need the maps.
+        derivation: Of the loss whose terms need the maps.
         labels: Of the data set.
     """
 
-    def __init__(self, loss: WeightedLoss, labels: LabelSchema) -> None:
-        self.loss, self.labels = loss, labels
+    def __init__(self, derivation: Derivation, labels: LabelSchema) -> None:
+        self.derivation, self.labels = derivation, labels
 
     def __call__(self, label: Tensor, spacing: Sequence[float]) -> dict[str, Tensor]:
         """The maps (F, *patch) of internal ids (1, *patch) by name; `spacing` in mm."""
-        target = self.labels.targets(label.unsqueeze(0), self.loss.setting.activation)
-        return {name: values[0] for name, values in self.loss.derive(target, spacing).items()}
+        target = self.labels.targets(label.unsqueeze(0), self.derivation.setting.activation)
+        return {name: values[0] for name, values in self.derivation(target, spacing).items()}
 
 
 def derived_maps(loss: WeightedLoss, labels: LabelSchema) -> DerivedMaps | None:
     """What the data module shall apply to each patch; None for a loss that needs no maps."""
-    return DerivedMaps(loss, labels) if loss.maps else None
+    return DerivedMaps(loss.derivation, labels) if loss.maps else None

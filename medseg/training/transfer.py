@@ -94,10 +94,10 @@ def transfer_weights(
         value, details = given, []
         if name in axes[0] and not _same_order(old.channels, new.channels):
             value = _adapt_inputs(value, axes[0][name], old.channels, new.channels)
-            details.append(_by_name("input channels", old.channels, new.channels, "the others get the mean"))
+            details.append(_by_name("input channels", old.channels, new.channels, "with the mean"))
         if name in axes[1] and old.outputs != new.outputs:
             value = _adapt_outputs(value, initial, axes[1][name], old.outputs, new.outputs)
-            details.append(_by_name("outputs", old.outputs, new.outputs, "the others are new"))
+            details.append(_by_name("outputs", old.outputs, new.outputs, "new"))
         if value.shape != initial.shape:
             rows.append(TransferRow(name, "skipped", _shape(given), _shape(initial), "the shapes differ"))
             continue
@@ -133,8 +133,13 @@ def _adapt_outputs(weight: Tensor, initial: Tensor, axis: int, old: Sequence[str
 
 
 def _by_name(what: str, old: Sequence[str], new: Sequence[str], rest: str) -> str:
-    kept = [name for name in new if name in old]
-    return f"{what} {len(old)} -> {len(new)}: {', '.join(kept) or 'none'} kept by name, {rest}"
+    fates = {
+        "kept by name": [name for name in new if name in old],
+        rest: [name for name in new if name not in old],
+        "dropped": [name for name in old if name not in new],
+    }
+    told = [f"{', '.join(names)} {fate}" for fate, names in fates.items() if names]
+    return f"{what} {len(old)} -> {len(new)}: {', '.join(told)}"
 
 
 def _shape(tensor: Tensor) -> str:

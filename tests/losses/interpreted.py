@@ -193,6 +193,16 @@ class TestIllegalIds:
         assert gradient[1, :, 4].isnan().all()
         assert gradient.isnan().sum() == 3
 
+    @pytest.mark.parametrize("wrong", [2, 255, -1])
+    def test_a_value_that_is_no_label_is_seen(self, wrong: int) -> None:
+        target = labels(2, 2, 3, 9, dtype=torch.int16)
+        target[1, 2, 4] = wrong
+        sums, counts, gradient = results(lambda z: fused.FusedSums.apply(None, z, target, None, SOME, None, False), draw(2, 3, 9))
+        assert sums[1, :3, 2].isnan().all()
+        assert sums[0].isfinite().all()
+        assert counts[1, 1, 2].isnan()
+        assert gradient.isnan().nonzero().tolist() == [[1, 2, 4]]
+
 
 class TestSelection:
     @pytest.mark.parametrize("classes", [2, 3])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from medseg.config.losses import idle_settings
 from medseg.losses import TERMS, WeightedLoss, build_loss
 
 P = torch.tensor([0.9, 0.4, 0.2, 0.1], dtype=torch.float64)
@@ -38,8 +40,16 @@ def cases_but(*names: str) -> list[tuple[str, str]]:
 
 
 def single(name: str, activation: str, num_classes: int, params: dict[str, Any] | None = None, **settings: Any) -> WeightedLoss:
-    """A loss of one term."""
-    return build_loss({"activation": activation, "terms": [{"name": name, "params": params or {}}], **settings}, num_classes)
+    """A loss of one term, under those of the settings that it looks at."""
+    terms = [{"name": name, "params": params or {}}]
+    return build_loss({"activation": activation, "terms": terms, **effective([name], activation, settings)}, num_classes)
+
+
+def effective(names: Iterable[str], activation: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a sum without those that change nothing, which `build_loss` refuses."""
+    looked_at = {key for name in names for key in TERMS[name].looks_at}
+    idle = {key for key, _ in idle_settings({"activation": activation, **settings}, looked_at)}
+    return {key: value for key, value in settings.items() if key not in idle}
 
 
 def problem(activation: str, shape: tuple[int, ...] = (3, 3, 5, 4), seed: int = 0, scale: float = 2.0) -> tuple[Tensor, Tensor]:

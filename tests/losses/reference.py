@@ -55,8 +55,9 @@ Options
                         class weight of cross_entropy or comes from the group's own frequencies, as in exp_log).
                         `ce_reduce_over` of the compound terms sets it for their CE part alone; None = as reduce_over.
     ignore_index        voxels (sigmoid: elements) with this target are removed from the arrays before anything is computed.
-    nothing left        a group without voxels, or with weights that are all zero, has loss 0 and counts in the mean over samples;
-                        so does a region score 0/0 (smooth = 0, empty target, nothing predicted): score 1.
+    nothing left        a sample and class without voxels, or with weights that are all zero, is not in the mean of the region terms; a
+                        voxel term of such a sample is 0 and counts in the mean over samples. Nothing in the mean: 0.
+                        A region score 0/0 (smooth = 0, empty target, nothing predicted) is 1.
 
 Powers are plain x^g: an implementation with (x + d)^g - d^g differs by up to d^g.
 """
@@ -177,12 +178,17 @@ def region_classes(channels: list[Channel], activation: Activation, include_back
     return channels
 
 
+def left(channels: list[Channel]) -> list[Channel]:
+    """Those of which any voxel is left."""
+    return [channel for channel in channels if channel.total_weight > 0]
+
+
 def ratio(numerator: float, denominator: float, if_empty: float) -> float:
     return if_empty if denominator == 0 else numerator / denominator
 
 
 def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    return sum(values) / len(values) if len(values) else 0.0
 
 
 # --- one class, one group -------------------------------------------------------------------------------------------
@@ -302,8 +308,8 @@ def dice(
 ) -> float:
     results = []
     for channels in groups_of(logits, target, activation, reduce_over, ignore_index, weight_map):
-        classes = region_classes(channels, activation, include_background)
-        results.append(mean([1 - dice_score(c, smooth) for c in classes]))
+        classes = left(region_classes(channels, activation, include_background))
+        results.extend(1 - dice_score(c, smooth) for c in classes)
     return mean(results)
 
 
@@ -322,8 +328,8 @@ def tversky(
 ) -> float:
     results = []
     for channels in groups_of(logits, target, activation, reduce_over, ignore_index, weight_map):
-        classes = region_classes(channels, activation, include_background)
-        results.append(mean([1 - tversky_score(c, fn_weight, fp_weight, smooth) for c in classes]))
+        classes = left(region_classes(channels, activation, include_background))
+        results.extend(1 - tversky_score(c, fn_weight, fp_weight, smooth) for c in classes)
     return mean(results)
 
 
@@ -343,8 +349,8 @@ def focal_tversky(
 ) -> float:
     results = []
     for channels in groups_of(logits, target, activation, reduce_over, ignore_index, weight_map):
-        classes = region_classes(channels, activation, include_background)
-        results.append(mean([power(1 - tversky_score(c, fn_weight, fp_weight, smooth), exponent) for c in classes]))
+        classes = left(region_classes(channels, activation, include_background))
+        results.extend(power(1 - tversky_score(c, fn_weight, fp_weight, smooth), exponent) for c in classes)
     return mean(results)
 
 
@@ -363,7 +369,7 @@ def generalized_dice(
     exponent = {"square": 2, "simple": 1, "uniform": 0}[weighting]
     results = []
     for channels in groups_of(logits, target, activation, reduce_over, ignore_index, weight_map):
-        classes = region_classes(channels, activation, include_background)
+        classes = left(region_classes(channels, activation, include_background))
         present = [1 / c.volume**exponent for c in classes if c.volume > 0]
         numerator = denominator = smooth
         for c in classes:
@@ -375,7 +381,7 @@ def generalized_dice(
                 g = 1.0
             numerator += 2 * g * c.tp
             denominator += g * (2 * c.tp + c.fp + c.fn)
-        results.append(1 - ratio(numerator, denominator, if_empty=1.0))
+        results.extend([1 - ratio(numerator, denominator, if_empty=1.0)] * len(classes))
     return mean(results)
 
 
@@ -445,9 +451,9 @@ def exp_log(
 ) -> float:
     dice_parts = []
     for channels in groups_of(logits, target, activation, reduce_over, ignore_index, weight_map):
-        classes = region_classes(channels, activation, include_background)
+        classes = left(region_classes(channels, activation, include_background))
         scores = [dice_score(c, epsilon) for c in classes]
-        dice_parts.append(mean([power(float("inf") if d == 0 else -np.log(d), dice_exponent) for d in scores]))
+        dice_parts.extend(power(float("inf") if d == 0 else -np.log(d), dice_exponent) for d in scores)
 
     ce_parts = []
     for channels in groups_of(logits, target, activation, ce_reduce_over or reduce_over, ignore_index, weight_map):

@@ -43,6 +43,8 @@ def mean_of_classes(groups: list[list[Channel]], whole: list[Channel], class_los
     values = []
     for group in groups:
         for i, x in enumerate(group):
+            if x.total_weight == 0:
+                continue
             if x.volume > 0 or empty == "smooth":
                 values.append(class_loss(i, x))
             elif empty == "volume":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -37,9 +38,9 @@ class TestBalance:
     def test_the_first_measurement_is_the_average(self) -> None:
         torch.testing.assert_close(filled(torch.tensor([4.0, 1.0])).effective([1.0, 1.0]), torch.tensor([0.625, 2.5]))
 
-    def test_the_average_forgets_by_a_tenth_and_is_unbiased(self) -> None:
+    def test_the_mean_is_geometric_forgets_and_is_unbiased(self) -> None:
         norms = torch.tensor([[4.0, 1.0], [2.0, 1.0], [8.0, 1.0]])
-        average = (0.81 * 4 + 0.9 * 2 + 8) / (0.81 + 0.9 + 1)  # of all measurements, each 0.9 of the next
+        average = 2 ** ((0.49 * 2 + 0.7 * 1 + 3) / (0.49 + 0.7 + 1))  # of all measurements, each 0.7 of the next
         effective = filled(*norms).effective([1.0, 1.0])
         torch.testing.assert_close(effective[1] / effective[0], torch.tensor(average))
 
@@ -51,6 +52,11 @@ class TestBalance:
 
     def test_equal_norms_change_nothing(self) -> None:
         torch.testing.assert_close(filled(torch.full((3,), 7.0)).effective([3.0, 1.0, 0.0]), torch.tensor([3.0, 1.0, 0.0]))
+
+    def test_large_gradients_of_the_first_steps_are_soon_forgotten(self) -> None:
+        balance = filled(*[torch.tensor([100.0, 1.0])] * 3, *[torch.tensor([0.1, 1.0])] * 12)
+        sizes = balance.effective([0.3, 0.7]) * torch.tensor([0.1, 1.0])
+        assert sizes[0] / sizes.sum() == pytest.approx(0.3, abs=0.03)
 
     @pytest.mark.parametrize("nothing", [0.0, float("nan"), float("inf")])
     def test_a_norm_that_is_none_is_passed_over(self, nothing: float) -> None:
@@ -68,6 +74,23 @@ class TestBalance:
     def test_a_weight_of_zero_stays_zero_and_counts_for_nothing(self) -> None:
         torch.testing.assert_close(filled(torch.tensor([4.0, 1.0, 100.0])).effective([1.0, 1.0, 0.0]), torch.tensor([0.625, 2.5, 0.0]))
         assert filled(torch.tensor([4.0, 1.0])).effective([0.0, 0.0]).tolist() == [0.0, 0.0]
+
+    def test_between_the_bounds_shares_follow_the_weights_and_beyond_them_only_the_bound(self) -> None:
+        weights, bound = [2.0, 1.0], GradientBalance.BOUND
+        for small, kept in ((0.01, True), (1e-4, False)):
+            norms = torch.tensor([1.0, small])
+            factors = filled(norms).effective(weights) / torch.tensor(weights)
+            assert (factors <= bound * (1 + 1e-6)).all()
+            sizes = factors * torch.tensor(weights) * norms
+            assert (sizes[0] / sizes[1] == pytest.approx(2.0, rel=1e-5)) is kept
+        assert factors.tolist() == pytest.approx([(2 + 1e-4) / 3, bound])
+        low = filled(torch.tensor([1e6, 1.0])).effective([1e-6, 1.0])
+        assert low.tolist() == pytest.approx([1e-8, 2.0], rel=1e-5)
+
+    def test_vanishing_norms_move_no_weight_beyond_the_bounds(self) -> None:
+        for norms in ([1e-3, 1e-8], [1e-38, 1.0], [1e-45, 1e-45], [3e38, 1e-30]):
+            effective = filled(*[torch.tensor(norms)] * 100).effective([1.0, 1.0])
+            assert ((effective >= 0.01 * (1 - 1e-6)) & (effective <= 100 * (1 + 1e-6))).all(), norms
 
     def test_norms_near_zero_stay_finite(self) -> None:
         assert filled(torch.tensor([1e-30, 1.0])).effective([1.0, 1.0]).isfinite().all()
@@ -121,6 +144,21 @@ class TestInTheSum:
         plain.weights = {"dice": first, "cross_entropy": second}
         z = logits.clone().requires_grad_()
         torch.testing.assert_close(gradient, torch.autograd.grad(plain(z, target), z)[0], rtol=1e-6, atol=1e-12)
+
+
+class TestPlateau:
+    def test_a_hard_batch_between_measurements_does_not_explode(self) -> None:
+        """Nearly solved, where focal's gradient is a millionth of Dice's, then a batch that is not."""
+        loss, plain = balanced(1.0, 0.0, 1.0), balanced(1.0, 0.0, 1.0, balance="none")
+        _, target = problem("softmax")
+        solved = torch.nn.functional.one_hot(target, 3).movedim(-1, 1).double()
+        for _ in range(100):
+            loss.with_shares((12 * solved).requires_grad_(), target)
+        assert loss.balance is not None
+        assert loss.balance.average[0] > math.log(1e5) + loss.balance.average[2]
+        z = (-5 * solved).requires_grad_()
+        steps = [torch.autograd.grad(one(z, target), z)[0].norm().item() for one in (loss, plain)]
+        assert 0 < steps[0] <= GradientBalance.BOUND * steps[1] * (1 + 1e-6)
 
 
 class TestState:

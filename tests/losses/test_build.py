@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -128,6 +129,36 @@ class TestFaults:
     def test_parameters(self, activation: str, name: str, params: dict[str, Any], message: str) -> None:
         config = {"activation": activation, "terms": [{"name": name, "params": params}]}
         assert messages(config) == [f"build_loss: loss.terms[0].params: {message}"]
+
+    @pytest.mark.parametrize(
+        ("activation", "name", "params", "message"),
+        [
+            ("softmax", "dice", {"smooth": "1"}, ": smooth must be a number, got '1'"),
+            ("softmax", "dice", {"smooth": True}, ": smooth must be a number, got True"),
+            ("softmax", "dice", {"smooth": None}, ": smooth must be a number, got None"),
+            ("softmax", "cross_entropy", {"class_weights": "123"}, ": class_weights must be a number or a list of numbers, got '123'"),
+            ("softmax", "cross_entropy", {"class_weights": {1: 1, 2: 2, 3: 3}}, ": class_weights must be a number or a list of"),
+            ("softmax", "cross_entropy", {"class_weights": [1, "2", 3]}, ": class_weights must be a number or a list of"),
+            ("sigmoid", "bce", {"pos_weight": True}, ": pos_weight must be a number or a list of numbers, got True"),
+            ("softmax", "combo", {"shift": "no"}, ".shift: must be true or false, got 'no'"),
+        ],
+    )  # fmt: skip
+    def test_parameters_of_another_type(self, activation: str, name: str, params: dict[str, Any], message: str) -> None:
+        (line,) = messages({"activation": activation, "terms": [{"name": name, "params": params}]})
+        assert line.startswith(f"build_loss: loss.terms[0].params{message}")
+
+    @pytest.mark.parametrize("weights", [[1.0, 2, 3], (1, 2, 3), torch.tensor([1, 2, 3]), np.array([1, 2, 3], np.float32)])
+    def test_numbers_of_a_class_each_in_any_sequence(self, weights: Any) -> None:
+        terms = [{"name": "cross_entropy", "params": {"class_weights": weights, "label_smoothing": np.float32(0.25)}}]
+        logits, target = problem("softmax")
+        plain = [{"name": "cross_entropy", "params": {"class_weights": [1, 2, 3], "label_smoothing": 0.25}}]
+        assert build_loss({**GOOD, "terms": terms}, 3)(logits, target) == build_loss({**GOOD, "terms": plain}, 3)(logits, target)
+
+    @pytest.mark.parametrize("value", ["no", 1, None])
+    def test_include_background_is_true_or_false(self, value: Any) -> None:
+        assert messages({**GOOD, "include_background": value}) == [
+            f"build_loss: loss.include_background: must be true or false, got {value!r}"
+        ]
 
     @pytest.mark.parametrize(
         ("wrong", "right", "name", "sibling"),

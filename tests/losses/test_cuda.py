@@ -52,6 +52,38 @@ class TestCuda:
         torch.testing.assert_close(cuda_gradient, gradient, rtol=tolerance, atol=tolerance * scale)
 
 
+def params_of(name: str, activation: str) -> dict[str, list[float]]:
+    """Parameters of a number a class, which live on the host."""
+    weights = [0.5, 1.0, 0.25, 0.75]
+    several = {"bce": "pos_weight", "cross_entropy": "class_weights", "focal": "alpha", "exp_log": "class_weights"}
+    return {several[name]: weights} if name in several else {}
+
+
+class TestSynchronisation:
+    """The host runs ahead of the device; a step that waits for it would idle the device between kernels."""
+
+    @pytest.mark.parametrize("enabled", [True, False])
+    @pytest.mark.parametrize("activation", ACTIVATIONS)
+    def test_no_term_of_the_one_pass_waits_for_the_device(self, activation: str, enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fused, "enabled", enabled and fused.enabled)
+        terms = [{"name": name, "params": params_of(name, activation)} for name, other in ONE_PASS if other == activation]
+        config = {"activation": activation, "ignore_index": 255, "reduce_over": "sample", "empty": "volume", "terms": terms}
+        loss = build_loss(config, 4).cuda()
+        logits, target = draw(activation, 4, torch.float32, 16, 16, 16)
+        weight_map = torch.rand(2, 16, 16, 16, device="cuda")
+        leaves = [logits.requires_grad_(), logits.detach()[..., ::2].contiguous().requires_grad_()]
+        loss(leaves, target, weight_map).backward()  # compiles, and copies parameters to the device
+        for leaf in leaves:
+            leaf.grad = None
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            loss(leaves, target, weight_map).backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves)
+
+
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton on this platform")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -214,6 +215,36 @@ class TestLossOfAMapping:
     def test_the_base_says_nothing_of_channels(self) -> None:
         with pytest.raises(NotImplementedError):
             Head("x").outputs(["a"], 2)
+
+
+class TestBoxesAreFoundOnce:
+    NAMES = ("giou", "diou", "ciou", "mae")
+
+    def test_for_all_terms_on_a_head(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls: list[str] = []
+        for module, name in ((Tensor, "nonzero"), (torch, "unique")):
+            real = getattr(module, name)
+            monkeypatch.setattr(module, name, lambda *args, _real=real, _name=name, **more: calls.append(_name) or _real(*args, **more))
+        target = blobs(2, 1, 8, 8, share=0.2)
+        outputs = {"segmentation": torch.zeros(2, 1, 8, 8), "box": torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))}
+        heads = {"box": {"name": "boxes"}}
+        terms = [{"name": "dice"}, *({"name": name, "head": "box"} for name in self.NAMES)]
+        loss = build_loss({"activation": "sigmoid", "terms": terms}, 1, heads)
+        _, together = loss.with_terms(outputs, target)
+        assert calls == ["nonzero", "unique"]
+        for name in self.NAMES:
+            alone = build_loss({"activation": "sigmoid", "terms": [{"name": "dice"}, {"name": name, "head": "box"}]}, 1, heads)
+            assert alone.with_terms(outputs, target)[1][name] == together[name]
+
+    def test_and_forgotten_with_the_view(self) -> None:
+        head = Boxes("x")
+        view = view_of(blobs(2, 1, 8, 8, share=0.2), torch.zeros(2, 4, 8, 8))
+        assert head.sides(view) is head.sides(view)
+        forgotten = weakref.ref(head.sides(view).predicted)
+        del view
+        assert forgotten() is None
+        other = view_of(blobs(2, 1, 8, 8, seed=1, share=0.2), torch.ones(2, 4, 8, 8))
+        assert torch.equal(head.sides(other).predicted, Boxes("x").sides(other).predicted)
 
 
 class TestConfig:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -115,6 +118,56 @@ class TestWeightMap:
     def test_whole_numbers(self) -> None:
         weights = torch.randint(0, 3, (2, 4, 5), generator=torch.Generator().manual_seed(0))
         assert softmax()(LOGITS3, IDS, weights) == softmax()(LOGITS3, IDS, weights.double())
+
+
+class TestSoftLabels:
+    @pytest.mark.parametrize("ignored", [0, 1])
+    def test_cannot_ignore_a_labels_value(self, ignored: int) -> None:
+        with pytest.raises(LossInputError, match=f"soft labels cannot ignore {ignored}, which is a label's value"):
+            softmax(ignore_index=ignored)(LOGITS3, torch.full((2, 3, 4, 5), 1 / 3))
+
+    def test_can_ignore_another(self) -> None:
+        target = with_value(torch.full((2, 3, 4, 5), 1 / 3), 255.0)
+        assert softmax(ignore_index=255)(LOGITS3, target).isfinite()
+
+
+class TestSpacing:
+    TARGET = (IDS == 0).long()
+    TARGET[..., 0, :] = 0
+
+    def value(self, spacing: Any) -> torch.Tensor:
+        loss = build_loss({"activation": "softmax", "terms": [{"name": "boundary"}]}, 3)
+        return loss(LOGITS3, self.TARGET, spacing=spacing)
+
+    @pytest.mark.parametrize(
+        "spacing",
+        [[3.0, 1.0], (3, 1), [[3, 1], [3, 1]], np.array([3.0, 1.0]), torch.tensor([3, 1]), [torch.tensor(3.0), torch.tensor(1.0)]],
+    )
+    def test_numbers_in_any_sequence(self, spacing: Any) -> None:
+        assert self.value(spacing) == self.value(torch.tensor([[3.0, 1.0]] * 2))
+        assert self.value(spacing) != self.value([1.0, 1.0])
+
+    @pytest.mark.parametrize(
+        ("spacing", "says"),
+        [
+            ("mm", "must be a tensor or a list of numbers, got 'mm'"),
+            ({"x": 1.0}, "must be a tensor or a list of numbers, got {'x'"),
+            ([[1.0], [1.0, 1.0]], "must be a tensor or a list of numbers"),
+            ([True, True], "must hold real numbers, got torch.bool"),
+            ([1.0, 1.0, 1.0], r"must have the shape \(2, 2\), one number an axis of each sample, got \(3,\)"),
+            (1.0, r"must have the shape \(2, 2\)"),
+            ([0, 1], "must be above 0"),
+            ([float("nan"), 1], "must be above 0"),
+        ],
+    )
+    def test_anything_else_is_told(self, spacing: Any, says: str) -> None:
+        with pytest.raises(LossInputError, match=f"the spacing {says}"):
+            self.value(spacing)
+
+    def test_whole_numbers_at_a_level_of_another_ratio(self) -> None:
+        loss = build_loss({"activation": "softmax", "terms": [{"name": "hausdorff_dt"}]}, 3)
+        levels = [LOGITS3, LOGITS3[..., :3]]
+        assert loss(levels, self.TARGET, spacing=torch.tensor([3, 1])) == loss(levels, self.TARGET, spacing=torch.tensor([3.0, 1.0]))
 
 
 class TestShrink:

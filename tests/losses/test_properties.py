@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from medseg.losses import TERMS, build_loss
-from tests.losses.problems import CASES, REGIONAL, SHAPES, cases_but, certain, masks_of, problem, single, value_and_gradient
+from tests.losses.problems import CASES, REGIONAL, SHAPES, cases_but, certain, effective, masks_of, problem, single, value_and_gradient
 
 each_case = pytest.mark.parametrize(("name", "activation"), CASES)
 SHAPE = (2, 3, 6, 5)
@@ -142,8 +142,8 @@ class TestDirection:
         channels = 4 if activation == "softmax" else 3
         logits = torch.randn(1, channels, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
         terms = [{"name": name}, *([{"name": "jaccard", "weight": 2.0}] if name in NEED_A_PARTNER else [])]
-        settings = {"activation": activation, "include_background": background, "empty": "volume"}
-        loss = build_loss({**settings, "terms": terms}, channels)
+        settings = effective([str(term["name"]) for term in terms], activation, {"include_background": background, "empty": "volume"})
+        loss = build_loss({"activation": activation, "terms": terms, **settings}, channels)
         optimizer = torch.optim.Adam([logits], lr=0.3)
         for _ in range(200):
             optimizer.zero_grad()
@@ -208,6 +208,25 @@ class TestRemoval:
         _, gradient = value_and_gradient(single(name, "sigmoid", 2, ignore_index=255), logits, target)
         assert gradient[:, 1, 6:].abs().max() == 0
         assert (gradient[:, 0, 6:] != 0).all() or name in PARTLY_FLAT
+
+    @pytest.mark.parametrize("empty", ["smooth", "skip", "volume", "batch"])
+    @pytest.mark.parametrize("reduce_over", ["batch", "sample"])
+    @each_case
+    def test_a_sample_that_is_ignored_altogether_is_none(self, name: str, activation: str, reduce_over: str, empty: str) -> None:
+        logits, target = problem(activation, (3, 3, 6, 5))
+        target[2] = 255
+        loss = single(name, activation, 3, reduce_over=reduce_over, empty=empty, ignore_index=255)
+        torch.testing.assert_close(loss(logits, target), loss(logits[:2], target[:2]), rtol=1e-9, atol=1e-12)
+
+    @pytest.mark.parametrize("reduce_over", ["batch", "sample"])
+    @pytest.mark.parametrize("name", [name for name, activation in CASES if activation == "sigmoid"])
+    def test_a_channel_that_is_ignored_altogether_is_none(self, name: str, reduce_over: str) -> None:
+        """As in partly labelled data sets."""
+        logits, target = problem("sigmoid", (2, 3, 6, 5))
+        target[:, 2] = 255
+        without = single(name, "sigmoid", 2, reduce_over=reduce_over)(logits[:, :2], target[:, :2])
+        value = single(name, "sigmoid", 3, reduce_over=reduce_over, ignore_index=255)(logits, target)
+        torch.testing.assert_close(value, without, rtol=1e-9, atol=1e-12)
 
     def test_sigmoid_takes_weights_of_each_channel(self) -> None:
         logits, target = problem("sigmoid", (2, 2, 12))

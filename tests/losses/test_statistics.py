@@ -72,6 +72,15 @@ class TestDerivative:
         with pytest.raises(RuntimeError, match="once_differentiable"):
             gradient.sum().backward()
 
+    @pytest.mark.parametrize(("name", "activation"), ONE_PASS)
+    def test_a_gradient_penalty_is_refused(self, name: str, activation: str) -> None:
+        """Also where the incoming gradient is a constant, as for a cross entropy."""
+        logits, target = problem(activation)
+        logits.requires_grad_()
+        (gradient,) = torch.autograd.grad(single(name, activation, 3)(logits, target), logits, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            gradient.square().sum().backward()
+
     @each_activation
     def test_gradients_through_one_term_leave_the_others_out(self, activation: str) -> None:
         logits, target = problem(activation)
@@ -97,11 +106,28 @@ class TestPrecision:
         rounding = torch.finfo(dtype).eps * exact_gradient.abs() + (6e-8 if dtype == torch.float16 else 0)
         assert ((gradient.double() - exact_gradient).abs() <= rounding + 1e-5 * exact_gradient.abs().max()).all()
 
-    @each_activation
-    def test_autocast_changes_nothing(self, activation: str) -> None:
+    @pytest.mark.parametrize("classes", [2, 3])
+    def test_an_offset_of_all_logits_costs_no_digits(self, classes: int) -> None:
+        logits = 3 * torch.randn(1, classes, 500, generator=torch.Generator().manual_seed(0))
+        logits = (logits + 1000).detach()  # rounded once, here
+        target = torch.randint(0, classes, (1, 500), generator=torch.Generator().manual_seed(1))
+        loss = everything("softmax", classes)
+        gradient, exact = (value_and_gradient(loss, z, target)[1].double() for z in (logits, logits.double()))
+        torch.testing.assert_close(gradient, exact, rtol=1e-5, atol=1e-6 * exact.abs().max().item())
+
+    def test_float_masks_keep_the_gradient_of_certain_voxels(self) -> None:
+        logits = torch.full((1, 1, 4), 18.0)
+        target = torch.tensor([[[1, 0, 0, 0]]])
+        loss = single("dice", "sigmoid", 1)
+        hard, soft = (value_and_gradient(loss, logits, labels)[1] for labels in (target, target.float()))
+        torch.testing.assert_close(soft, hard, rtol=1e-5, atol=0)
+        assert (soft[..., 1:] > 0).all()
+
+    @pytest.mark.parametrize(("name", "activation"), CASES)
+    def test_autocast_changes_nothing(self, name: str, activation: str) -> None:
         logits, target = problem(activation)
         logits = logits.float()
-        loss = everything(activation, 3)
+        loss = single(name, activation, 3)
         plain = value_and_gradient(loss, logits, target)
         with torch.autocast("cpu", torch.bfloat16):
             torch.testing.assert_close(value_and_gradient(loss, logits, target), plain, rtol=0, atol=0)

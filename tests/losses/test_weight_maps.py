@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medseg.config.schema import Component, LossConfig, TermConfig
-from medseg.losses import WEIGHT_MAPS, LossConfigError, WeightedLoss, build_loss
+from medseg.losses import WEIGHT_MAPS, LossConfigError, LossInputError, WeightedLoss, build_loss
 from tests.losses.problems import ACTIVATIONS, value_and_gradient
 from tests.losses.reference_instance import inverse_component
 from tests.losses.terms.test_instance import lesions
@@ -138,8 +138,18 @@ class TestInTheSum:
     def test_a_sum_without_a_source_has_no_weight_map(self) -> None:
         assert without("softmax", ["dice"]).maps == ()
         logits, target = lesions("softmax")
-        loss = without("softmax", ["dice"])
-        assert loss(logits, target, maps={"weight_map": torch.zeros(3, 1, 9, 8)}) == loss(logits, target)
+        with pytest.raises(LossInputError, match=r"makes no weight_map of its target, .* give it as `weight_map`"):
+            without("softmax", ["dice"])(logits, target, maps={"weight_map": torch.zeros(3, 1, 9, 8)})
+
+    @each_activation
+    def test_a_supplied_one_has_the_shapes_of_any_weight_map(self, activation: str) -> None:
+        logits, target = lesions(activation)
+        loss = with_map(activation, ["dice"])
+        flat, single = torch.rand(3, 9, 8), torch.rand(3, 1, 9, 8)
+        assert loss(logits, target, maps={"weight_map": flat}) == loss(logits, target, maps={"weight_map": flat.unsqueeze(1)})
+        for wrong in (torch.rand(3, 2, 9, 8), single[:2], single[..., 1:]):
+            with pytest.raises(LossInputError, match="the weight map must have the shape"):
+                loss(logits, target, maps={"weight_map": wrong})
 
 
 class TestConfig:
@@ -155,7 +165,7 @@ class TestConfig:
 
     def test_null_is_none(self) -> None:
         config = {"activation": "softmax", "terms": [{"name": "dice"}], "weight_map": None}
-        assert build_loss(config, 2).weight_source is None
+        assert build_loss(config, 2).derivation.weight_source is None
 
     def test_an_unknown_name_and_an_unknown_parameter_are_told(self) -> None:
         (unknown,) = self.messages({"name": "inverse_components"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -9,14 +11,23 @@ from torch import Tensor, nn
 from medseg.losses import WeightedLoss, build_loss
 from tests.losses.problems import ACTIVATIONS, CASES, problem
 
-SETTINGS = [(reduce_over, empty) for reduce_over in ("batch", "sample") for empty in ("smooth", "skip", "volume", "batch")]
+Setting = tuple[str, str, str]
+"""`reduce_over`, `empty`, and what else comes with the batch or is made of it."""
+EXTRAS: list[Setting] = [("batch", "smooth", "weight_map"), ("sample", "batch", "inverse_component"), ("batch", "smooth", "maps")]
+SETTINGS: list[Setting] = [
+    *[(reduce_over, empty, "") for reduce_over in ("batch", "sample") for empty in ("smooth", "skip", "volume")],
+    ("sample", "batch", ""),
+    *EXTRAS,
+]
 
 
-def make_loss(activation: str, reduce_over: str, empty: str) -> WeightedLoss:
+def make_loss(activation: str, reduce_over: str, empty: str, extra: str) -> WeightedLoss:
     sorts_the_batch = ("topk", *(("lovasz_hinge", "lovasz_softmax") if "batch" in (reduce_over, empty) else ()))
     names = [name for name, other in CASES if other == activation and name not in sorts_the_batch]  # each rank sorts its own voxels
     terms = [{"name": name, "weight": 1.0 + index} for index, name in enumerate(names)]
     config = {"activation": activation, "terms": terms, "reduce_over": reduce_over, "empty": empty, "ignore_index": 255}
+    if extra == "inverse_component":
+        config["weight_map"] = {"name": extra}
     return build_loss(config, 3)
 
 
@@ -33,10 +44,22 @@ def data(activation: str) -> tuple[Tensor, Tensor]:
     return logits, target
 
 
-def step(loss: WeightedLoss, network: nn.Module, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """A deep-supervised step: the second level sees every other row."""
-    fine = network(image)
-    total, terms = loss.with_terms([fine, fine[:, :, ::2]], target)
+def inputs(loss: WeightedLoss, target: Tensor, extra: str, share: slice) -> dict[str, Any]:
+    """Some samples' weights, or maps that are not those that the loss would make itself."""
+    if extra == "weight_map":
+        return {"weight_map": torch.rand(len(target), *target.shape[-2:], generator=torch.Generator().manual_seed(5))[share]}
+    if extra == "maps":
+        maps = loss.derive(target if target.ndim == 4 else target.unsqueeze(1), [1.0, 3.0])
+        return {"maps": {name: values[share] for name, values in maps.items()}}
+    return {}
+
+
+def step(
+    loss: WeightedLoss, network: nn.Module, image: Tensor, target: Tensor, extra: str, share: slice = slice(None)
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """A deep-supervised step with a share of the samples: the second level sees every other row."""
+    fine = network(image[share])
+    total, terms = loss.with_terms([fine, fine[:, :, ::2]], target[share], **inputs(loss, target, extra, share))
     total.backward()
     return total.detach(), terms
 
@@ -56,9 +79,9 @@ def train_rank(rank: int, folder: str) -> None:
         for setting in SETTINGS:
             network = nn.parallel.DistributedDataParallel(network_for())
             loss = make_loss(activation, *setting)
-            total, terms = step(loss, network, images[share], target[share])
+            total, terms = step(loss, network, images, target, setting[-1], share)
             with torch.no_grad():
-                alone = loss.eval()(network.module(images[share]), target[share])
+                alone = loss.eval()(network.module(images[share]), target[share], **inputs(loss, target, setting[-1], share))
             results[activation, setting] = (total, terms, network.module.weight.grad, alone)
     torch.save(list(results.values()), f"{folder}/rank{rank}.pt")
     dist.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from medseg.config import Config
 from medseg.data.labels import LabelSchema
 from medseg.losses import build_loss, maps
+from medseg.losses.derive import Derivation
 from medseg.training.derived_maps import derived_maps
 from medseg.training.module import SegmentationTask
 from medseg.training.run import prepare, train
@@ -68,6 +70,26 @@ class TestBatches:
     def test_sigmoid_has_maps_of_each_class(self, tiny: Tiny) -> None:
         for _, batch in batches(tiny(*MAPPED, "loss.activation=sigmoid")):
             assert all(values.shape == (2, 1, 32, 32) for values in batch["maps"].values())
+
+    def test_what_is_sent_holds_neither_module_nor_tensor(self) -> None:
+        """Which may be large, on a GPU, and change while the processes keep theirs."""
+        terms = [{"name": "component"}, {"name": "center", "head": "features"}, {"name": "mae", "head": "field"}]
+        config = {"activation": "softmax", "terms": terms, "balance": "gradient", "weight_map": {"name": "inverse_component"}}
+        heads = {"features": {"name": "embedding", "params": {"dimensions": 2}}, "field": {"name": "signed_distance"}}
+        loss = build_loss(config, 2, heads=heads)
+        outputs = {"segmentation": torch.zeros(1, 2, 6, 5), "features": torch.rand(1, 2, 6, 5), "field": torch.rand(1, 1, 6, 5)}
+        loss.with_shares({name: output.requires_grad_() for name, output in outputs.items()}, torch.eye(6, 5).long().unsqueeze(0))
+        assert len(list(loss.buffers())) == 3
+        derive = derived_maps(loss, LABELS)
+        seen: list[type] = []
+
+        class Spy(pickle.Pickler):
+            def persistent_id(self, obj: Any) -> None:
+                seen.append(type(obj))
+
+        Spy(io.BytesIO()).dump(derive)
+        assert Derivation in seen
+        assert not [kind for kind in seen if issubclass(kind, torch.Tensor | torch.nn.Module)]
 
     def test_it_can_be_sent_to_a_process(self) -> None:
         source = {"name": "inverse_component"}

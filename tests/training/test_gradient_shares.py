@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from medseg.config import Config
+from medseg.config.schema import WeightSchedule
 from medseg.inference import load_predictor
 from medseg.training.gradient_shares import GradientShares
 from medseg.training.run import InterruptedRunError, resume, train
@@ -28,7 +29,9 @@ class Epochs:
         self.current_epoch = -1
         self.is_global_zero = True
         self.logged: list[dict[str, float]] = []
-        self.loss = SimpleNamespace(weights=weights, terms=weights, balance=None)
+        self.loss = SimpleNamespace(
+            weights=weights, terms=weights, balance=None, schedules={}, effective_weights=lambda: [0.25] * len(weights)
+        )
 
     def log_dict(self, values: dict[str, float], **_: Any) -> None:
         self.logged.append(values)
@@ -91,6 +94,28 @@ class TestWarning:
         Epochs(dice=1, bce=0).run({"dice": 1.0, "bce": 0.0})
         assert capsys.readouterr().out == ""
 
+    def test_not_of_a_scheduled_term_before_its_schedule_has_ended(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """And then it is, as if it had never been small."""
+        epochs = Epochs(dice=1, boundary=0.01)
+        epochs.loss.schedules = {"boundary": WeightSchedule("linear", start=0.0, end=0.2, epochs=3)}
+        for _ in range(3):
+            epochs.run({"dice": 0.999, "boundary": 0.001})
+        assert capsys.readouterr().out == ""
+        epochs.run({"dice": 0.9, "boundary": 0.1})
+        assert capsys.readouterr().out == ""
+        for _ in range(2):
+            epochs.run({"dice": 0.999, "boundary": 0.001})
+        assert capsys.readouterr().out == (
+            "warning: boundary had 0.1 % of the gradient in epoch 5, so it hardly trains: "
+            "raise loss.terms[1].weight.end, or set loss.balance: gradient\n"
+        )
+
+    def test_other_terms_are_judged_beside_a_scheduled_one(self, capsys: pytest.CaptureFixture[str]) -> None:
+        epochs = Epochs(dice=1, boundary=0.01)
+        epochs.loss.schedules = {"boundary": WeightSchedule("linear", start=0.0, end=0.2, epochs=3)}
+        epochs.run({"dice": 0.001, "boundary": 0.999})
+        assert "warning: dice" in capsys.readouterr().out
+
     def test_with_balance_only_the_weight_can_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         epochs = Epochs(dice=1, bce=0.001)
         epochs.loss.balance = object()
@@ -123,6 +148,13 @@ class TestRuns:
         monkeypatch.setattr(WeightedLoss, "with_shares", lambda self, *a, **k: (calls.append(1), measure(self, *a, **k))[1])
         train(tiny("trainer.max_epochs=1", "trainer.accumulate=2", "data.patches_per_epoch=8", "loss.share_every=1"))
         assert len(calls) == 2  # four batches, two steps
+
+    def test_a_scheduled_term_is_judged_by_its_schedule(self, tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+        schedule = "loss.terms[0].weight={schedule: linear, start: 1.0e-6, end: 1.0e-5, epochs: 1}"
+        train(tiny(schedule, "loss.share_every=1"))
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: cross_entropy")]
+        assert "epoch 2" in line
+        assert "loss.terms[0].weight.end" in line
 
     def test_a_silent_term_is_warned_of(self, tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
         train(tiny("loss.terms[0].weight=1e-5"))

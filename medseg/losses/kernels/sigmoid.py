@@ -22,7 +22,7 @@ def _place(C, programs, per_program, BC: tl.constexpr):
 
 @triton.jit
 def _elements(z, target, weight, c, n, C, N, ignore, z_c, z_n, t_c, t_n, w_c, w_n, WEIGHTED: tl.constexpr, IGNORE: tl.constexpr):
-    """Target, weight (0 where ignored or beyond the end), p, q = 1 - p, -log p, -log q of each element (BC, BN)."""
+    """Target, weight (0 where ignored or beyond the end, NaN for no label), p, q = 1 - p, -log p, -log q of each element (BC, BN)."""
     ok = (c < C)[:, None] & (n < N)[None, :]
     x = tl.load(z + (c * z_c)[:, None] + (n * z_n)[None, :], ok, 0.0).to(tl.float32)
     y = tl.load(target + (c * t_c)[:, None] + (n * t_n)[None, :], ok, 0).to(tl.float32)
@@ -32,6 +32,7 @@ def _elements(z, target, weight, c, n, C, N, ignore, z_c, z_n, t_c, t_n, w_c, w_
     if IGNORE:
         w = tl.where(y == ignore, 0.0, w)
         y = tl.where(y == ignore, 0.0, y)
+    w = tl.where((y >= 0.0) & (y <= 1.0), w, float("nan"))  # no label: seen in every mean
     small = tl.exp(-tl.abs(x))
     larger = 1.0 / (1.0 + small)
     p = tl.where(x >= 0.0, larger, small * larger)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from medseg.losses.constants import beside
 from medseg.losses.maps import compute_map
 from medseg.losses.setting import Setting
 from medseg.losses.term import Term, check_range
@@ -27,7 +28,7 @@ class Boundary(Term):
     of the perfect prediction, is negative. Without `spacing` distances are in voxels.
 
     Shape:
-        Any that the sum takes; value a scalar, in mm, of either sign.
+        Any that the sum takes, soft labels too: the reference is where they are above 0.5. Value a scalar, in mm, of either sign.
 
     Empty foreground:
         An empty (or full) reference has no boundary: $\phi = 0$, value and gradient 0. Needs a region term beside it.
@@ -68,7 +69,7 @@ class HausdorffDistanceTransform(Term):
     centres of its corners, so that no distance is above 1; $w$ the weight map.
 
     Shape:
-        Any that the sum takes; value a scalar in [0, 2].
+        Any that the sum takes, soft labels too: $y$ as it is, $d_G$ from where they are above 0.5. Value a scalar in [0, 2].
 
     Empty foreground:
         $d_G = 0$ where the reference is empty (or full), $d_P = 0$ where the prediction is: with both, value and gradient are 0. False
@@ -118,7 +119,7 @@ class HausdorffDistanceTransform(Term):
 
     def _relative(self, distance: Tensor, spacing: Tensor | None) -> Tensor:
         """Distances as fractions of each image's diagonal, to the power."""
-        steps = distance.new_tensor(distance.shape[2:]) - 1
+        steps = beside(distance, [size - 1 for size in distance.shape[2:]])
         if spacing is not None:
             steps = steps * spacing.to(distance)
         diagonal = steps.norm(dim=-1).expand(len(distance)).view(-1, *[1] * (distance.ndim - 1))

@@ -55,7 +55,8 @@ class GeneralizedIoU(BoxTerm):
         A sample without lesions is not in the mean; without any lesion value and gradient are 0.
 
     Precision:
-        Corners relative to the voxel, in float32, summed in float64; see `medseg.losses.boxes`. The device is waited for once.
+        Corners relative to the voxel, in float32, summed in float64. The device is waited for twice, to count lesion voxels and
+        lesions, however many terms act on the head.
 
     Args:
         head: Not a parameter but a key of the term: the `boxes` head it acts on.

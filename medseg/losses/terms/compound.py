@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from medseg.losses.constants import Numbers
 from medseg.losses.powers import power
 from medseg.losses.setting import Setting
 from medseg.losses.statistics import Counts, Statistics
@@ -54,6 +55,7 @@ class Combo(Term):
     """
 
     functions = (LOG_LOSS,)
+    looks_at = ("include_background", "reduce_over", "empty")
 
     def __init__(self, setting: Setting, *, ce_share: float = 0.5, fn_weight: float = 0.5, smooth: float = 1.0, shift: bool = True) -> None:
         super().__init__(setting)
@@ -93,7 +95,7 @@ class ExponentialLogarithmic(Term):
 
     Precision:
         $-\ln D = \ln(1 + (FP + FN)/(2\,TP + \epsilon))$, exact near 0 and alive near infinity. Below 1e-3 both powers are a parabola of the
-        same value and slope (`powers.power`), with slope 214 at 0 for an exponent of 0.3: finite where plain powers give NaN.
+        same value and slope, with slope 214 at 0 for an exponent of 0.3: finite where plain powers give NaN.
 
     Args:
         dice_weight: $w_D$ >= 0.
@@ -118,6 +120,7 @@ class ExponentialLogarithmic(Term):
         0.737944
     """
 
+    looks_at = ("include_background", "reduce_over", "empty")
     join = 1e-3
 
     def __init__(
@@ -137,7 +140,7 @@ class ExponentialLogarithmic(Term):
         self.dice_exponent = check_range("dice_exponent", dice_exponent, 0, above=True)
         exponent = check_range("ce_exponent", ce_exponent, 0, above=True)
         self.epsilon = check_range("epsilon", epsilon, 0)
-        self.class_weights = None if class_weights is None else per_class(class_weights, setting.num_classes, "class_weights")
+        self.class_weights = None if class_weights is None else Numbers(per_class(class_weights, setting.num_classes, "class_weights"))
         self.functions = (LOG_LOSS if exponent == 1 else PowerLogLoss(exponent, self.join),)
 
     def forward(self, view: View) -> Tensor:
@@ -152,7 +155,7 @@ class ExponentialLogarithmic(Term):
     def _cross_entropy(self, batch: Statistics) -> Tensor:
         (function,) = self.functions
         inside, volume, size = batch.inside[function], batch.counts.volume, batch.counts.size
-        given = None if self.class_weights is None else inside.new_tensor(self.class_weights)
+        given = None if self.class_weights is None else self.class_weights.like(inside)
         total = inside * (ratio(size, volume).sqrt() if given is None else given)
         if self.setting.activation == "softmax":
             return ratio(total.sum(), volume.sum())

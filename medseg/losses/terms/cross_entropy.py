@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from medseg.losses.constants import Numbers
 from medseg.losses.setting import Setting
 from medseg.losses.term import Term, check_range, per_class, ratio
 from medseg.losses.view import View
@@ -54,13 +55,13 @@ class BinaryCrossEntropy(Term):
 
     def __init__(self, setting: Setting, *, pos_weight: float | Sequence[float] | None = None) -> None:
         super().__init__(setting)
-        self.pos_weight = None if pos_weight is None else per_class(pos_weight, setting.num_classes, "pos_weight")
+        self.pos_weight = None if pos_weight is None else Numbers(per_class(pos_weight, setting.num_classes, "pos_weight"))
 
     def forward(self, view: View) -> Tensor:
         """The term's value."""
         inside, outside = view.batch.inside[LOG_LOSS], view.batch.outside[LOG_LOSS]
         if self.pos_weight is not None:
-            inside = inside * inside.new_tensor(self.pos_weight)
+            inside = inside * self.pos_weight.like(inside)
         return ratio((inside + outside).sum(), view.batch.counts.size.sum())
 
 
@@ -172,15 +173,15 @@ class CrossEntropy(Term):
         adjustment: float = 1.0,
     ) -> None:
         super().__init__(setting)
-        self.class_weights = None if class_weights is None else per_class(class_weights, setting.num_classes, "class_weights")
+        self.class_weights = None if class_weights is None else Numbers(per_class(class_weights, setting.num_classes, "class_weights"))
         self.label_smoothing = check_range("label_smoothing", label_smoothing, 0, 1)
         adjustment = check_range("adjustment", adjustment, 0)
-        self.offsets: list[float] | None = None
+        self.offsets: Numbers | None = None
         if class_priors is not None:
             priors = per_class(class_priors, setting.num_classes, "class_priors")
             if min(priors) == 0:
                 raise ValueError(f"class_priors must be above 0, got {priors}")
-            self.offsets = [adjustment * math.log(prior / sum(priors)) for prior in priors]
+            self.offsets = Numbers([adjustment * math.log(prior / sum(priors)) for prior in priors])
         elif adjustment != 1:
             raise ValueError("adjustment does nothing without class_priors")
         self.functions = () if self.label_smoothing or self.offsets else (LOG_LOSS,)
@@ -191,7 +192,7 @@ class CrossEntropy(Term):
             return self._of_voxels(view)
         total, volume = view.batch.inside[LOG_LOSS], view.batch.counts.volume
         if self.class_weights is not None:
-            weights = total.new_tensor(self.class_weights)
+            weights = self.class_weights.like(total)
             total, volume = total * weights, volume * weights
         return ratio(total.sum(), volume.sum())
 
@@ -200,8 +201,8 @@ class CrossEntropy(Term):
         z = view.voxels.logits
         target = view.voxels.reference if view.soft else view.voxels.ids
         if self.offsets is not None:
-            z = z + z.new_tensor(self.offsets).view(-1, *[1] * (z.ndim - 2))
-        weights = None if self.class_weights is None else z.new_tensor(self.class_weights)
+            z = z + self.offsets.like(z).view(-1, *[1] * (z.ndim - 2))
+        weights = None if self.class_weights is None else self.class_weights.like(z)
         losses = F.cross_entropy(z, target, weights, reduction="none", label_smoothing=self.label_smoothing).unsqueeze(1)
         if weights is None:
             return view.voxel_mean(losses)

@@ -31,7 +31,7 @@ class Dice(RegionTerm):
 
     Empty foreground:
         `empty: smooth`: $S/(S+s)$ with $S$ the sum of the predictions; gradient $s/(S+s)^2$, which for the default $s$ has vanished
-        (1e-5 at $S = 1$). See `region_mean` for the other options.
+        (1e-5 at $S = 1$).
 
     Precision:
         Counts are sums of non-negative products in float32 blocks and float64 totals, for any dtype of the logits.
@@ -60,7 +60,20 @@ class Dice(RegionTerm):
         return dice_loss(counts, self.smooth)
 
 
-class SquaredDice(RegionTerm):
+class _ErrorDice(RegionTerm):
+    """Dice of another error than FP + FN, the only one of its `sums`."""
+
+    def __init__(self, setting: Setting, *, smooth: float = 1e-5) -> None:
+        super().__init__(setting)
+        self.smooth = check_range("smooth", smooth, 0)
+
+    def region_loss(self, counts: Counts, counted: Tensor) -> Tensor:
+        """The loss of each group and class."""
+        (error,) = counts.more
+        return ratio(error, 2 * counts.tp + error + self.smooth)
+
+
+class SquaredDice(_ErrorDice):
     r"""The Dice of V-Net, with squared sizes: forgives timid false positives, for better calibrated probabilities.
 
     $$ L = \frac1C \sum_c \frac{E_c}{2\,TP_c + E_c + s}, \qquad E_c = \sum w\,(p - y)^2 $$
@@ -94,23 +107,14 @@ class SquaredDice(RegionTerm):
 
     functions = (SQUARED_MISS,)
 
-    def __init__(self, setting: Setting, *, smooth: float = 1e-5) -> None:
-        super().__init__(setting)
-        self.smooth = check_range("smooth", smooth, 0)
-
     def sums(self, view: View) -> Sequence[Tensor]:
         """The squared error."""
         if view.soft:
             return (view.sample_sums((view.voxels.probabilities - view.voxels.reference) ** 2),)
         return (view.samples.inside[SQUARED_MISS] + view.samples.outside[SQUARED_MISS],)
 
-    def region_loss(self, counts: Counts, counted: Tensor) -> Tensor:
-        """The loss of each group and class."""
-        (error,) = counts.more
-        return ratio(error, 2 * counts.tp + error + self.smooth)
 
-
-class DicePlusPlus(RegionTerm):
+class DicePlusPlus(_ErrorDice):
     r"""Dice with errors to a power: the higher, the less unsure voxels cost beside surely wrong ones; against overconfidence.
 
     $$ L = \frac1C \sum_c \frac{E_c}{2\,TP_c + E_c + s}, \qquad E_c = \sum w\,(y\,(1-p))^g + \sum w\,((1-y)\,p)^g $$
@@ -145,19 +149,13 @@ class DicePlusPlus(RegionTerm):
     soft_targets = False
 
     def __init__(self, setting: Setting, *, exponent: float = 2.0, smooth: float = 1e-5) -> None:
-        super().__init__(setting)
+        super().__init__(setting, smooth=smooth)
         self.functions = (MissPower(check_range("exponent", exponent, 1), everywhere=True),)
-        self.smooth = check_range("smooth", smooth, 0)
 
     def sums(self, view: View) -> Sequence[Tensor]:
         """The errors to the power."""
         (function,) = self.functions
         return (view.samples.inside[function] + view.samples.outside[function],)
-
-    def region_loss(self, counts: Counts, counted: Tensor) -> Tensor:
-        """The loss of each group and class."""
-        (error,) = counts.more
-        return ratio(error, 2 * counts.tp + error + self.smooth)
 
 
 class LogCoshDice(Dice):

@@ -29,8 +29,9 @@ class Center(Term):
        \sum_{k \ne y_x} \max\big(0,\ m^2 - \lVert f_x - c_k \rVert^2\big)\Big] $$
     with $f_x$ the head's features of voxel $x$, $y_x$ its class (sigmoid: foreground, if any channel is, or background), $c_k$ the centres,
     $w$ the weight map, $m$ `margin`. In training, after the loss is computed, each centre moves towards the mean $\bar f_k$ of its class in
-    the batch (over all ranks): $c_k \leftarrow c_k + r\,(\bar f_k - c_k)$, $r$ `rate`; an absent class's stays. Centres start at 0, have no
-    gradient and travel in checkpoints. Without a margin nothing keeps the classes apart but what the segmentation asks of shared features.
+    the batch (over all ranks): $c_k \leftarrow c_k + r\,(\bar f_k - c_k)$, $r$ `rate`; an absent class's stays, as does one whose mean is
+    not finite. Centres start at 0, have no gradient and travel in checkpoints. Without a margin nothing keeps the classes apart but what
+    the segmentation asks of shared features.
 
     Shape:
         Any that the sum takes, hard labels only; value a scalar in [0, inf).
@@ -91,7 +92,7 @@ class Center(Term):
 
     @torch.no_grad()
     def move(self, view: View, features: Tensor, classes: Tensor, weight: Tensor) -> None:
-        """One step of every class that the batch holds towards its mean."""
+        """One step of every class that the batch holds towards its mean; none where that is not finite, from which no centre returns."""
         dtype = counting_dtype(features)
         members = torch.stack([weight[:, 0] * (classes == number) for number in range(len(self.centres))], 1).flatten(2)
         with torch.autocast(features.device.type, enabled=False):
@@ -99,4 +100,5 @@ class Center(Term):
         sums = view.over_ranks(torch.cat([totals, members.sum((0, 2), dtype=dtype).unsqueeze(1)], 1))
         totals, voxels = sums[:, :-1], sums[:, -1:]
         mean = totals / torch.where(voxels > 0, voxels, 1)
-        self.centres += torch.where(voxels > 0, self.rate * (mean - self.centres), 0).to(self.centres)
+        step = (self.rate * (mean - self.centres)).to(self.centres)
+        self.centres += torch.where((voxels > 0) & step.isfinite().all(1, keepdim=True), step, 0)

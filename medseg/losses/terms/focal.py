@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from medseg.losses.constants import Numbers
 from medseg.losses.setting import Setting
 from medseg.losses.term import Term, check_range, per_class, ratio
 from medseg.losses.view import View
@@ -55,19 +56,20 @@ class Focal(Term):
         super().__init__(setting)
         gamma = check_range("gamma", gamma, 0)
         self.functions = (LOG_LOSS if gamma == 0 else FocalLogLoss(gamma),)
-        self.alpha: list[float] | None = None
+        self.alpha: Numbers | None = None
         if alpha is not None:
             if setting.activation == "softmax" and isinstance(alpha, int | float):
                 raise ValueError(f"alpha must be a list of one weight a class with softmax, got {alpha}")
-            self.alpha = per_class(alpha, setting.num_classes, "alpha")
-            if setting.activation == "sigmoid" and max(self.alpha) > 1:
+            weights = per_class(alpha, setting.num_classes, "alpha")
+            if setting.activation == "sigmoid" and max(weights) > 1:
                 raise ValueError(f"alpha must lie in [0, 1] with sigmoid, got {alpha}")
+            self.alpha = Numbers(weights)
 
     def forward(self, view: View) -> Tensor:
         """The term's value."""
         (function,) = self.functions
         total = view.batch.inside[function]
-        alpha = None if self.alpha is None else total.new_tensor(self.alpha)
+        alpha = None if self.alpha is None else self.alpha.like(total)
         total = total if alpha is None else alpha * total
         if self.setting.activation == "softmax":
             return ratio(total.sum(), view.batch.counts.volume.sum())

@@ -11,6 +11,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from medseg.losses.blocks import counting_dtype
 from medseg.losses.setting import Setting
 from medseg.losses.term import Term, check_range, ratio
 from medseg.losses.view import View
@@ -62,28 +63,29 @@ class TopK(Term):
     def forward(self, view: View) -> Tensor:
         """The term's value."""
         losses, weight = view.voxels.log_loss, view.voxels.weight
+        counts = counting_dtype(losses)
         weight = None if weight is None else weight.expand_as(losses)
         bar, amount = self._bar(losses.detach().flatten(), weight, whole=view.weight_map is None)
         above, level = losses > bar, losses == bar
         if weight is not None:
             above, level = above * weight, level * weight
-        places = ratio(amount - above.sum(dtype=torch.float64), level.sum(dtype=torch.float64))
+        places = ratio(amount - above.sum(dtype=counts), level.sum(dtype=counts))
         taken = above + level * places.to(losses.dtype)
-        return view.mean_over_ranks((losses * taken).sum(dtype=torch.float64), amount)
+        return view.mean_over_ranks((losses * taken).sum(dtype=counts), amount)
 
     def _bar(self, losses: Tensor, weight: Tensor | None, *, whole: bool) -> tuple[Tensor, Tensor]:
         """The least loss among the hardest, and their weight; `whole` tells that weights are 0 or 1."""
-        most = math.ceil(self.share * len(losses))
+        most, counts = math.ceil(self.share * len(losses)), counting_dtype(losses)
         if weight is None:
-            return losses.topk(most, sorted=False).values.amin(), losses.new_full((), most, dtype=torch.float64)
+            return losses.topk(most, sorted=False).values.amin(), losses.new_full((), most, dtype=counts)
         weight = weight.flatten()
         if whole:  # how many are valid is known on the device only: take as many as there could be, and look up
-            number = (self.share.numerator * weight.sum(dtype=torch.float64).long() + self.share.denominator - 1) // self.share.denominator
+            number = (self.share.numerator * (weight > 0).sum() + self.share.denominator - 1) // self.share.denominator
             hardest = torch.where(weight > 0, losses, -1.0).topk(most).values
-            return hardest.gather(0, (number - 1).clamp_min(0).unsqueeze(0))[0], number.double()
+            return hardest.gather(0, (number - 1).clamp_min(0).unsqueeze(0))[0], number.to(counts)
         hardest, order = losses.sort(descending=True)
-        reached = weight[order].cumsum(0, dtype=torch.float64)
-        unit = torch.where(weight > 0, weight, torch.inf).amin().double()
+        reached = weight[order].cumsum(0, dtype=counts)
+        unit = torch.where(weight > 0, weight, torch.inf).amin().to(counts)
         wanted = unit * torch.ceil(self.share.numerator * reached[-1] / (self.share.denominator * unit) - 1e-9)
         amount = torch.where(reached[-1] > 0, wanted, 0.0).minimum(reached[-1])
         last = (reached < amount).sum().clamp_max(len(losses) - 1)

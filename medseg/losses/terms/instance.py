@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from medseg.losses.blocks import counting_dtype
 from medseg.losses.setting import Setting
 from medseg.losses.term import Term, check_range, ratio
 from medseg.losses.view import View
@@ -26,6 +27,7 @@ class InstanceTerm(Term):
     """The mean over the lesions' regions of a loss on the sums of each."""
 
     soft_targets = False
+    looks_at = ("reduce_over",)
 
     def __init__(self, setting: Setting, *, inner: Inner = "dice", smooth: float = 1e-5) -> None:
         super().__init__(setting)
@@ -136,7 +138,7 @@ class Component(InstanceTerm):
         As `blob`. A voxel as near to two lesions belongs to one of them.
 
     Args:
-        inner: As `blob`; `dice_ce` is the paper's.
+        inner: Loss of a region: `dice`, or `dice_ce`, the paper's, for the sum of Dice and one-vs-rest cross entropy.
         smooth: $s$ in voxels, >= 0; see `blob`.
 
     Source:
@@ -172,9 +174,9 @@ def _apart(numbers: Tensor, count: int) -> Tensor:
 
 
 def _sums(values: Tensor, index: Tensor, count: int) -> Tensor:
-    """Sums (B, F, count) in float64 of values (B, F, *spatial) by their number."""
-    sums = torch.zeros(values.shape[0] * values.shape[1] * count, dtype=torch.float64, device=values.device)
-    return sums.index_add(0, index, values.flatten().double()).view(*values.shape[:2], count)
+    """Sums (B, F, count) of values (B, F, *spatial) by their number."""
+    sums = torch.zeros(values.shape[0] * values.shape[1] * count, dtype=counting_dtype(values), device=values.device)
+    return sums.index_add(0, index, values.flatten().to(sums.dtype)).view(*values.shape[:2], count)
 
 
 def one_vs_rest_log_loss(voxels: Voxels) -> Tensor:

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from medseg.losses.blocks import block_size, counting_dtype
+from medseg.losses.once import differentiable_once
 from medseg.losses.term import Term, ratio
 from medseg.losses.view import View
 
@@ -23,6 +23,7 @@ class _Lovasz(Term):
     """The mean over classes and groups of the extension, minding empty references."""
 
     soft_targets = False
+    looks_at = ("include_background", "reduce_over", "empty")
     margin: bool
     """Whether errors are the hinge of a margin, of logits; otherwise they are distances, of probabilities."""
 
@@ -42,9 +43,8 @@ class _Lovasz(Term):
             counts = view.samples.counts.foreground() if setting.drops_background else view.samples.counts
             fp, size = (part if over_samples else part.sum(0, keepdim=True) for part in (counts.fp, counts.size))
             loss = torch.where(absent, ratio(fp, size), loss)
-        elif setting.empty == "skip":
-            return view.mean_over_ranks(torch.where(absent, 0.0, loss).sum(), (~absent).sum())
-        return view.mean_over_ranks(loss.sum(), loss.new_tensor(loss.numel()))
+        taken = ~absent if setting.empty == "skip" else _seen(view, over_samples).expand_as(absent)
+        return view.mean_over_ranks(torch.where(taken, loss, 0.0).sum(), taken.sum())
 
     def _extension(self, view: View, over_samples: bool) -> tuple[Tensor, Tensor]:
         """Loss and reference volume (G, K) of each group, G samples or this rank's batch as one."""
@@ -62,6 +62,15 @@ class _Lovasz(Term):
             return flat if over_samples else flat.transpose(0, 1).flatten(1).unsqueeze(0)
 
         return _Extension.apply(grouped(scores), grouped(target), None if weight is None else grouped(weight), labels, self.margin)
+
+
+def _seen(view: View, over_samples: bool) -> Tensor:
+    """Whether any voxel of each group is left, (G, 1 or K)."""
+    weight = view.voxels.weight
+    if weight is None:
+        return torch.ones(1, 1, dtype=torch.bool, device=view.logits.device)
+    left = (weight > 0).flatten(2).any(-1)
+    return left if over_samples else left.any(0, keepdim=True)
 
 
 class LovaszHinge(_Lovasz):
@@ -184,7 +193,7 @@ class _Extension(torch.autograd.Function):
         return value, volume
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
         """The gradient of the scores."""
         (slopes,) = ctx.saved_tensors

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from medseg.losses.blocks import counting_dtype
 from medseg.losses.errors import LossInputError
 from medseg.losses.setting import Setting
 from medseg.losses.term import Term
@@ -115,7 +116,7 @@ class Perceptual(Term):
             with torch.no_grad():
                 theirs = self.features(_images(y).to(dtype))
             number = p[..., 0, 0].numel()
-            differences = [((a - b) ** 2).mean(dtype=torch.float64) for a, b in zip(ours, theirs, strict=True)]
+            differences = [((a - b) ** 2).mean(dtype=counting_dtype(p)) for a, b in zip(ours, theirs, strict=True)]
         return view.mean_over_ranks(number * torch.stack(differences).sum(), torch.full((), number, device=p.device))
 
 

@@ -24,6 +24,8 @@ def dice_loss(counts: Counts, smooth: float) -> Tensor:
 class RegionTerm(Term):
     """The mean over classes of a loss on the counts of each."""
 
+    looks_at = ("include_background", "reduce_over", "empty")
+
     def sums(self, view: View) -> Sequence[Tensor]:
         """Further sums (B, C) over each sample's voxels that the loss needs; they reach it as `counts.more`."""
         return ()

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from medseg.losses.blocks import counting_dtype
+from medseg.losses.once import differentiable_once
 from medseg.losses.setting import Setting
 from medseg.losses.statistics import Counts
 from medseg.losses.term import Term, check_range, ratio, region_mean
@@ -36,7 +37,7 @@ class CenterlineDice(Term):
 
     Empty foreground:
         `empty: smooth`: the reference's skeleton is empty too and $R = 1$, so $S_P/(S_P + 2s)$ with $S_P$ the sum of the predicted
-        skeleton, whose voxels alone have a gradient. The other options as for region terms, see `region_mean`; `volume` is the fraction of
+        skeleton, whose voxels alone have a gradient. Other options of `empty` as for region terms; `volume` is the fraction of
         voxels predicted. Ignored voxels, and those of weight 0, are background in both skeletons.
 
     Precision:
@@ -63,6 +64,8 @@ class CenterlineDice(Term):
         0.333333
     """
 
+    looks_at = ("reduce_over", "empty")
+
     def __init__(self, setting: Setting, *, iterations: int = 10, smooth: float = 1.0) -> None:
         super().__init__(setting)
         if not isinstance(iterations, int) or iterations < 0:
@@ -83,7 +86,7 @@ class CenterlineDice(Term):
 
         def total(values: Tensor) -> Tensor:
             """Of each sample, and of all channels as the counts are."""
-            sums = (values if w is None else values * w).flatten(2).sum(-1, dtype=torch.float64)
+            sums = (values if w is None else values * w).flatten(2).sum(-1, dtype=counting_dtype(values))
             return torch.cat([torch.zeros_like(sums[:, :1]), sums], 1) if voxels.softmax else sums
 
         sums = [total(of_p * y), total(of_p * (1 - y)), total(of_y * p), total(of_y * (1 - p))]
@@ -150,7 +153,7 @@ class _Greatest(torch.autograd.Function):
         return best
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """To the winner of each."""
         (winner,) = ctx.saved_tensors

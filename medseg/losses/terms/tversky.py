@@ -77,7 +77,7 @@ class FocalTversky(Tversky):
         As `tversky`, to the power; the gradient at $S$ predicted voxels is $g\,x^{g-1}$ times that of `tversky`, of value $x$.
 
     Precision:
-        Below 1e-6 the power is replaced by a parabola of the same value and slope (`powers.power`), so that the slope at 0 is 40 and not
+        Below 1e-6 the power is replaced by a parabola of the same value and slope, so that the slope at 0 is 40 and not
         infinite: value and gradient are finite at a perfect prediction and on an empty image, where a plain power gives NaN.
 
     Args:

@@ -34,7 +34,7 @@ class UnifiedFocal(Term):
         Any that the sum takes; value a scalar in [0, inf).
 
     Empty foreground:
-        The voxelwise part goes on as ever. In the other part `empty` acts on each class as in `region_mean`, on a background (a full
+        The voxelwise part goes on as ever. In the other part `empty` acts on each class as for region terms, on a background (a full
         image) as on others: `smooth`, $(1-\delta) S/((1-\delta) S + s)$ to the power, with $S$ the sum of the class' predictions; `skip`
         leaves that class out of the mean; `volume`, $S/N$; `batch`, the counts of the batch. The background's own ratio still acts.
 
@@ -63,6 +63,7 @@ class UnifiedFocal(Term):
         0.271954
     """
 
+    looks_at = ("reduce_over", "empty")
     join = 1e-6
 
     def __init__(

@@ -138,6 +138,19 @@ class TestCentres:
         assert torch.equal(centres(loss)[2], before[2])
         assert not torch.equal(centres(loss)[1], before[1])
 
+    @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+    def test_stay_where_features_overflow_and_go_on_after(self, bad: float) -> None:
+        outputs, target, _ = data("softmax")
+        loss, spared = make(params={"margin": 1.0}), make(params={"margin": 1.0})
+        overflowed = outputs["features"].clone()
+        overflowed[0, 0, 2, 3] = bad
+        for one in (loss, spared):
+            one(outputs, target)
+        assert not loss({**outputs, "features": overflowed}, target).isfinite()  # so that the step is skipped
+        assert torch.equal(centres(loss), centres(spared))
+        assert loss(outputs, target) == spared(outputs, target)
+        assert torch.equal(centres(loss), centres(spared))
+
     def test_rest_in_evaluation_mode(self) -> None:
         outputs, target, _ = data("softmax")
         loss = make().eval()
