@@ -186,7 +186,10 @@ class TestGuide:
         if recipe["loss"]["terms"][-1]["name"] == "dice_semimetric":
             target = target * 0.7 + 0.1
         z = torch.randn(2, 3, 12, 12, generator=generator).requires_grad_()
-        outputs = {"segmentation": z} | {name: torch.randn(2, 2, 12, 12, generator=generator).requires_grad_() for name in heads}
+        channels = {"signed_distance": 2, "boxes": 4, "embedding": 4}
+        outputs = {"segmentation": z}
+        for name, head in heads.items():
+            outputs[name] = torch.randn(2, channels[head["name"]], 12, 12, generator=generator).requires_grad_()
         loss(outputs if heads else z, target).backward()
         for output in outputs.values():
             assert output.grad is not None

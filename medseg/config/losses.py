@@ -44,7 +44,7 @@ COMMON_NAMES = {
 
 
 def meant(name: str, choices: Iterable[str]) -> str | None:
-    """What an unknown name of the loss library probably means: a common name of one of the choices, or a typo; None when nothing is near."""
+    """What an unknown name of the loss library probably means: a common name of a choice, or a typo; None when nothing is near."""
     choices, bare = list(choices), re.sub(r"[\W_]", "", name.lower())
     for word in (bare, bare.removesuffix("loss")):
         same = [choice for choice in choices if choice.replace("_", "") == word]

@@ -10,6 +10,8 @@ from medseg.losses import HEADS, TERMS, WEIGHT_MAPS
 
 FILE = "vgg19.pth"
 """Stands for a file that the user has to provide."""
+WEIGHTS = {"boundary": 0.01, "hausdorff_dt": 10.0}
+"""Of terms whose unit makes another weight than 1 the one to start from."""
 
 
 def example(name: str) -> str:
@@ -27,7 +29,9 @@ def example(name: str) -> str:
         return _with_head(next((term for term in fitting if TERMS[term].needs_head), fitting[0]), name)
     if TERMS[name].needs_head:
         return _with_head(name, TERMS[name].kinds[0])
-    return f"loss:\n  terms:\n    - {_entry(name, TERMS[name], 'weight: 1.0')}"
+    line = f"loss:\n  terms:\n    - {_entry(name, TERMS[name], f'weight: {WEIGHTS.get(name, 1.0)}')}"
+    kinds = " or ".join(TERMS[name].kinds)
+    return f"{line}\n    # or on a head of the kind {kinds}: add `head: NAME`, and the head to network.heads" if kinds else line
 
 
 def written(value: object) -> str:

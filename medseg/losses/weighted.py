@@ -33,12 +33,14 @@ class WeightedLoss(nn.Module):
           supervision: the losses of the levels are summed with weights 1, 1/2, 1/4, ... normalised to sum 1, and target and weight map are
           brought to each level's resolution by the nearest voxel. Where terms act on auxiliary heads, a mapping with this under
           `segmentation` and what each head gave, (B, its channels, *spatial) at the finest level, under its name.
-        - target: softmax, integer class ids (B, *spatial) or (B, 1, *spatial); sigmoid, (B, C, *spatial) of integers 0 and 1 or of soft
-          labels in [0, 1]. A value of `ignore_index` (sigmoid: of an element) removes the voxel (element) from every sum.
+        - target: softmax, integer class ids (B, *spatial) or (B, 1, *spatial), or soft labels (B, C, *spatial), floating and of sum 1 over
+          the classes; sigmoid, (B, C, *spatial) of integers 0 and 1 or of soft labels in [0, 1]. A value
+          of `ignore_index` (sigmoid: of an element) removes the voxel (element) from every sum.
         - weight_map: (B, *spatial) or (B, 1, *spatial), sigmoid also (B, C, *spatial); multiplies each voxel in every sum, numerators and
           denominators: 0 is as good as ignored, 2 as good as the voxel twice.
         - value: a scalar, float32 whatever the logits (float64 if they are), >= 0, 0 for a perfect prediction; a graph-connected 0 when
-          every voxel is ignored.
+          every voxel is ignored. Exceptions: `boundary` is signed, `combo` with `shift: false` is negative at its best, and with label
+          smoothing or soft labels a cross entropy does not fall below the labels' entropy.
 
     Distributed training:
         In training mode under an initialised process group sums run over all ranks, so that every rank returns the loss of the whole batch,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
 import medseg.losses
-from medseg.losses import TERMS, LossConfigError, describe
+from medseg.losses import HEADS, TERMS, WEIGHT_MAPS, LossConfigError, describe
 from medseg.losses.describe import listing
 from medseg.losses.plot import BOTH, FOUND, INVENTED
 from tests.losses.problems import NEED_MORE
@@ -69,7 +70,9 @@ class TestDescription:
         shown = [index for index, line in enumerate(lines) if re.match(r"  \S", line)]
         assert [lines[index].split(":")[0].strip() for index in shown] == ([one.name for one in parameters] or ["none"])
         for index, one in zip(shown, parameters, strict=False):
-            assert str(one.annotation) in lines[index]
+            types = get_type_hints(TERMS[name].__init__)
+            choices = get_args(types[one.name]) if get_origin(types[one.name]) is Literal else ()
+            assert (" | ".join(choices) or str(one.annotation)) in lines[index]
             assert lines[index + 1].startswith("      "), "its text"
 
     @pytest.mark.parametrize("name", TERMS)
@@ -90,7 +93,22 @@ class TestDescription:
         assert "  exponent: float | None = null\n" in description("focal_tversky")
 
     def test_a_typo_is_answered_with_the_right_name(self) -> None:
-        with pytest.raises(LossConfigError, match="there is no loss term 'focal_tvrsky'; did you mean focal_tversky"):
+        with pytest.raises(LossConfigError, match="there is no loss term, head or weight map 'focal_tvrsky'; did you mean focal_tversky"):
             description("focal_tvrsky")
         with pytest.raises(LossConfigError, match="lists all"):
             description("zzz")
+
+    @pytest.mark.parametrize(
+        ("common", "ours"), [("IoU", "jaccard"), ("CELoss", "cross_entropy"), ("SDM", "signed_distance"), ("DiceLoss", "dice")]
+    )
+    def test_a_common_name_is_answered_with_ours(self, common: str, ours: str) -> None:
+        with pytest.raises(LossConfigError, match=re.escape(f"{common!r}; did you mean {ours}?")):
+            description(common)
+
+    @pytest.mark.parametrize("name", TERMS)
+    def test_what_empty_does_is_told_for_the_terms_that_look_at_it(self, name: str) -> None:
+        assert ("Options of loss.empty" in description(name)) == ("empty" in TERMS[name].looks_at)
+
+    @pytest.mark.parametrize("name", [*TERMS, *HEADS, *WEIGHT_MAPS])
+    def test_no_name_of_the_source_code_is_shown(self, name: str) -> None:
+        assert not re.search(r"`(medseg|powers|term|maps)\.|region_mean", description(name))

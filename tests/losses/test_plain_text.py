@@ -21,7 +21,10 @@ class TestReadable:
             (r"$\mathrm{softplus}(z)$ and $\ln\cosh D$", "softplus(z) and ln cosh D"),
             (r"$c_k \leftarrow \bar f_k$", "c_k ← f\N{COMBINING MACRON}_k"),
             (r"$y \in \{0, 1\}$", "y ∈ {0, 1}"),
-            (r"$\begin{cases} d & \text{outside} \\ -d & \text{inside} \end{cases}$", "{ d outside ; -d inside }"),
+            (r"$\begin{cases} d & \text{outside} \\ -d & \text{inside} \end{cases}$", "{ d if outside; -d if inside }"),
+            (r"$\begin{cases} e & e \le 1 \\ 1 & \text{else} \end{cases}$", "{ e if e ≤ 1; 1 else }"),
+            (r"$p_{t(x)}(x)$", "p_(t(x))(x)"),
+            ("`weight: {schedule: linear}` and $w_{FP}$", "`weight: {schedule: linear}` and w_FP"),
         ],
     )
     def test_formulas_become_letters(self, latex: str, text: str) -> None:
