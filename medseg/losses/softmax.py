@@ -25,7 +25,7 @@ class SoftmaxSums(torch.autograd.Function):
 
     Sums are TP, FP, FN, for each voxel function its total over the voxels of each class, and for each that is wanted `everywhere` its
     total over the voxels of the other classes. Counts are the (weighted) voxels of each class and of the sample. For the backward only
-    logits, ids and one number a voxel are kept, the log-sum-exp above the largest logit.
+    logits, ids and two numbers a voxel are kept, the largest logit and the log-sum-exp above it.
     """
 
     @staticmethod
@@ -35,7 +35,7 @@ class SoftmaxSums(torch.autograd.Function):
         """Sums and counts of each sample."""
         batch, classes, voxels = logits.shape
         dtype = working_dtype(logits)
-        spread = logits.new_empty(batch, voxels, dtype=dtype)
+        norm = logits.new_empty(2, batch, voxels, dtype=dtype)
         outer = everywhere(functions)
         sums = logits.new_zeros(batch, 3 + len(functions) + len(outer), classes, dtype=counting_dtype(logits))
         volume = logits.new_zeros(batch, classes, dtype=sums.dtype)
@@ -55,7 +55,7 @@ class SoftmaxSums(torch.autograd.Function):
                 nll = flat.index_select(0, own).neg_()
                 total = e.exp_().sum(0)
                 log_total = total.log()
-                spread[i, span] = log_total
+                norm[0, i, span], norm[1, i, span] = top, log_total
                 nll += log_total
                 flat.index_fill_(0, own, 0.0)  # the true class aside, so that FP is a sum of what is wrong, not a difference
                 wrong = e.mul_(total.reciprocal_())
@@ -67,7 +67,7 @@ class SoftmaxSums(torch.autograd.Function):
                 for row, values in zip((0, 2, *range(3, 3 + len(functions))), rows, strict=True):
                     sums[i, row].scatter_add_(0, t, _weighted(values, w).to(sums.dtype))
                 volume[i].scatter_add_(0, t, torch.ones_like(t, dtype=sums.dtype) if w is None else w.to(sums.dtype))
-        ctx.save_for_backward(logits, ids, weight_map, spread)
+        ctx.save_for_backward(logits, ids, weight_map, norm)
         ctx.functions, ctx.ignore_index = functions, ignore_index
         counts = torch.stack([volume, volume.sum(1, keepdim=True).expand_as(volume)], 1)
         ctx.mark_non_differentiable(counts)
@@ -77,22 +77,20 @@ class SoftmaxSums(torch.autograd.Function):
     @differentiable_once
     def backward(ctx: Any, grad_sums: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of the logits, from that of the sums."""
-        logits, ids, weight_map, spread = ctx.saved_tensors
+        logits, ids, weight_map, norm = ctx.saved_tensors
         grad = torch.empty_like(logits)
-        slopes = grad_sums.to(spread.dtype)
+        slopes = grad_sums.to(norm.dtype)
         outer = everywhere(ctx.functions)
         room = min(logits.shape[2], max(256, block_size(logits) // logits.shape[1]))
-        buffers = logits.new_empty(2, logits.shape[1] * room, dtype=spread.dtype)
+        buffers = logits.new_empty(2, logits.shape[1] * room, dtype=norm.dtype)
         steps = torch.arange(room, device=logits.device)
         with torch.autocast(logits.device.type, enabled=False):
             for i, span in _pieces(logits):
-                t, w = _labels(ids[i, span], None if weight_map is None else weight_map[i, span], ctx.ignore_index, spread.dtype)
+                t, w = _labels(ids[i, span], None if weight_map is None else weight_map[i, span], ctx.ignore_index, norm.dtype)
                 z = logits[i, :, span]
                 p, change = (buffer[: z.numel()].view(z.shape) for buffer in buffers)
                 own = _own(t, steps)
-                if z.dtype != p.dtype:
-                    z = p.copy_(z)
-                torch.sub(z, z.amax(0), out=p).sub_(spread[i, span])  # apart: their sum loses the digits that an offset takes
+                torch.sub(z, norm[0, i, span], out=p).sub_(norm[1, i, span])  # apart: their sum loses the digits that an offset takes
                 nll = p.view(-1).index_select(0, own).neg_()
                 p.exp_()
                 tp, fp, fn = slopes[i, :3]
