@@ -76,7 +76,7 @@ class Derivation:
             if name not in MAPS:
                 near = did_you_mean(name, [*MAPS, WEIGHT_MAP]) or f"there are {', '.join(MAPS)}"
                 raise LossInputError(f"there is no map '{name}'; {near}")
-            channels = 1 if name in JOINT else len(range(self.setting.num_classes)[self.setting.foreground])
+            channels = 1 if name in JOINT else self.setting.num_foreground
             shape = (len(logits), channels, *logits.shape[2:])
             if tuple(values.shape) != shape:
                 raise LossInputError(f"the map '{name}' has the shape {tuple(values.shape)}, must have {shape}: a channel for each mask")

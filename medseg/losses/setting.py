@@ -30,3 +30,8 @@ class Setting:
     def foreground(self) -> slice:
         """The channels that can hold lesions: all but the background, which only softmax has."""
         return slice(1, None) if self.activation == "softmax" else slice(None)
+
+    @property
+    def num_foreground(self) -> int:
+        """How many channels that is."""
+        return self.num_classes - 1 if self.activation == "softmax" else self.num_classes

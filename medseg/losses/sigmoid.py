@@ -42,7 +42,7 @@ class SigmoidSums(torch.autograd.Function):
                 for row, (value, chosen) in enumerate(((p, wy), (p, wo), (q, wy))):
                     sums[samples, row] += (value * chosen).sum(-1)
                 if functions:
-                    _add_voxelwise(sums[samples, 3:], z, y, w, functions)
+                    _add_voxelwise(sums[samples, 3:], z, wy, wo, functions)
         ctx.save_for_backward(logits, target, weight_map)
         ctx.functions, ctx.ignore_index = functions, ignore_index
         ctx.mark_non_differentiable(counts)
@@ -61,9 +61,10 @@ class SigmoidSums(torch.autograd.Function):
                 p, q = torch.sigmoid(z), torch.sigmoid(-z)
                 tp, fp, fn = slopes[samples, :3].unbind(1)
                 g = torch.addcmul(fp, y, tp - fn - fp).mul_(p).mul_(q)
+                n_in, n_out = (z, z) if all(f.linear for f in ctx.functions) else _log_losses(z)
                 for k, f in enumerate(ctx.functions):
-                    inside, outside = slopes[samples, 3 + 2 * k], slopes[samples, 4 + 2 * k]
-                    g += _voxelwise_gradient(f, z, y, p, q, inside, outside)
+                    rise, fall = p * (1 - y) * slopes[samples, 4 + 2 * k], q * y * slopes[samples, 3 + 2 * k]
+                    g += rise - fall if f.linear else rise * f.slope(n_out) - fall * f.slope(n_in)
                 grad[samples, :, span] = g if w is None else g.mul_(w)
         return grad, None, None, None, None
 
@@ -84,23 +85,12 @@ def _block(
     return z, y, w
 
 
-def _add_voxelwise(sums: Tensor, z: Tensor, y: Tensor, w: Tensor | None, functions: tuple[VoxelFunction, ...]) -> None:
-    """Add each function's total inside and outside the reference to sums (b, 2 functions, C)."""
+def _add_voxelwise(sums: Tensor, z: Tensor, wy: Tensor, wo: Tensor, functions: tuple[VoxelFunction, ...]) -> None:
+    """Add each function's total inside and outside the reference, of weights wy and wo, to sums (b, 2 functions, C)."""
     inside, outside = _log_losses(z)
-    wy = y if w is None else y * w
-    rest = (1 if w is None else w) - wy
     for k, f in enumerate(functions):
         sums[:, 2 * k] += (f.value(inside) * wy).sum(-1)
-        sums[:, 2 * k + 1] += (f.value(outside) * rest).sum(-1)
-
-
-def _voxelwise_gradient(f: VoxelFunction, z: Tensor, y: Tensor, p: Tensor, q: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    """The derivative with respect to z, given those with respect to the sums inside and outside."""
-    rise, fall = p * (1 - y) * outside, q * y * inside
-    if f.linear:
-        return rise - fall
-    log_inside, log_outside = _log_losses(z)
-    return rise * f.slope(log_outside) - fall * f.slope(log_inside)
+        sums[:, 2 * k + 1] += (f.value(outside) * wo).sum(-1)
 
 
 def _log_losses(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -105,9 +105,7 @@ def region_mean(
         loss = torch.where(absent, ratio(counts.fp, counts.size), loss)
     taken = counted if setting.empty == "skip" else seen
     total, number = torch.where(taken, loss, 0.0).sum(), taken.sum()
-    if over_samples:
-        total, number = view.over_ranks(torch.stack([total, number.to(total)])).unbind(0)
-    return total / number.detach().clamp_min(1)
+    return view.mean_over_ranks(total, number) if over_samples else total / number.clamp_min(1)
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:

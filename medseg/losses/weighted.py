@@ -208,7 +208,7 @@ class WeightedLoss(nn.Module):
 
     def _split(self, outputs: Outputs) -> tuple[list[Tensor], dict[str, Tensor]]:
         """The levels of the logits, and the heads' outputs by name."""
-        return split(outputs, self.heads, len(range(self.setting.num_classes)[self.setting.foreground]))
+        return split(outputs, self.heads, self.setting.num_foreground)
 
     def _hard(self, target: Tensor) -> Tensor:
         """A floating target as integers where a term's formula holds for hard labels only.
