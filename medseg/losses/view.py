@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medseg.losses.blocks import counting_dtype
-from medseg.losses.distributed import sum_over_ranks
+from medseg.losses.distributed import sum_over_ranks, world_size
 from medseg.losses.setting import Setting
 from medseg.losses.statistics import Statistics, collect
 from medseg.losses.voxels import Voxels
@@ -75,7 +75,7 @@ class View:
 
     def over_ranks(self, local: Tensor) -> Tensor:
         """The sum over ranks when distributed, else the tensor itself."""
-        return sum_over_ranks(local) if self.distributed else local
+        return sum_over_ranks(local) if self.distributed and world_size() > 1 else local
 
     def mean_over_ranks(self, total: Tensor, number: Tensor) -> Tensor:
         """`total` / `number`, both scalars summed over all ranks; 0 / 0 is a graph-connected 0, and `number` has no gradient."""
