@@ -69,7 +69,23 @@ def build_parser() -> argparse.ArgumentParser:
 
     takes_config(command("train", train, "train, then score the best checkpoint"))
     takes_config(command("config", show_config, "print the resolved config as YAML"))
-    takes_config(command("check", check, "report every fault of the config's data set at once"))
+    sub = command("check", check, "report every fault of the config's data set at once, and how frequent its classes are")
+    sub.add_argument("--json", metavar="FILE", help="also write the report as JSON; -: to the standard output, and nothing else there")
+    sub.add_argument("--workers", metavar="N", type=int, help="threads that read files; all processors by default")
+    takes_config(sub)
+
+    sub = command("prepare", prepare, "measure a data set, plan the training of it, and store its prepared cases")
+    takes_config(sub)
+    sub.add_argument("--memory", metavar="GIB", type=float, default=8.0, help="memory of the device that will train, 8 by default")
+    sub.add_argument("--out", metavar="PLAN", type=Path, help="the plan, a config to edit and to train; <name>.plan.yaml by default")
+    sub.add_argument("--replan", action="store_true", help="write an existing plan anew")
+
+    sub = command("show", show, "draw training patches, as read and as the network sees them")
+    takes_config(sub)
+    sub.add_argument("--out", metavar="PNG", type=Path, default=Path("patches.png"), help="the picture, patches.png by default")
+    sub.add_argument("--patches", metavar="N", type=int, default=24, help="how many, 24 by default")
+    sub.add_argument("--planes", type=int, choices=(1, 2, 3), default=1, help="of volumes: axial, coronal and sagittal cuts")
+    sub.add_argument("--channel", metavar="NAME", help="which channel; colours, or the first one, by default")
 
     sub = command("resume", resume, "go on with an interrupted run, in its own folder")
     sub.add_argument("folder", metavar="RUN", type=Path, help="runs/<name>/<timestamp>-<id>")
@@ -172,16 +188,56 @@ def check(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from medseg.data.check import check_dataset
-    from medseg.data.check_report import print_faults
+    from medseg.data.check import inspect_dataset
+    from medseg.data.check_report import print_inspection, to_json, write_json
+    from medseg.data.check_split import split_of
     from medseg.data.modules import read_dataset
 
-    console = Console()
+    console = Console(stderr=options.json == "-")
     dataset = read_dataset(config.data)
+    splits, faults = split_of(config.data, dataset)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"checking {dataset.name}")
-        faults = check_dataset(dataset, progress=lambda done, total: progress.update(task, completed=done, total=total))
-    return print_faults(dataset, faults, console)
+        inspection = inspect_dataset(
+            dataset,
+            splits=splits,
+            known=faults,
+            workers=options.workers,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if options.json == "-":
+        print(to_json(inspection), end="")
+    elif options.json is not None:
+        write_json(inspection, Path(options.json))
+    return print_inspection(inspection, console)
+
+
+def prepare(options: argparse.Namespace) -> int:
+    """`medseg prepare`."""
+    from medseg.config import load_config
+
+    config = load_config(options.config, options.overrides)
+
+    from rich.console import Console
+
+    from medseg.data.planning.prepare import prepare
+
+    prepare(config, options.config, options.out, options.memory, Console(), replan=options.replan)
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """`medseg show`."""
+    from medseg.config import load_config
+
+    config = load_config(options.config, options.overrides)
+
+    from rich.console import Console
+
+    from medseg.data.show import show_patches
+
+    show_patches(config, options.out, options.patches, Console(), planes=options.planes, channel=options.channel)
+    return 0
 
 
 def predict(options: argparse.Namespace) -> int:

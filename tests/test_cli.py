@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -104,6 +105,7 @@ class TestConfigErrors:
             "data.format.params={kind: lesions_2d, cases: 4, test_cases: 1, size: [48,48]}",
             "data.patch_size=[32,32]",
             f"data.root={tmp_path}",
+            f"data.store={tmp_path}/prepared",
             "data.folds=2",
         ]
         assert main(["train", "focal_tversky", f"runs_dir={tmp_path}/runs", *overrides]) == 2
@@ -165,6 +167,33 @@ class TestCheck:
         text = capsys.readouterr().out
         assert all(f"{case}.png" in text for case in "abc")
         assert "d.png" not in text
+
+    def test_json_to_a_file_and_to_the_output_alone(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_folders(tmp_path / "set", ["a", "b", "c"])
+        (tmp_path / "set" / "masks" / "b.png").unlink()
+        command = [*CHECK, f"data.root={tmp_path}/set", "data.folds=2"]
+        assert main([*command, "--json", str(tmp_path / "report.json"), "--workers", "2"]) == 1
+        assert "errors (1)" in capsys.readouterr().out
+        written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+        assert (written["errors"], written["faults"][0]["case"]) == (1, "b")
+        assert main([*command, "--json", "-"]) == 1
+        captured = capsys.readouterr()
+        assert json.loads(captured.out) == written
+        assert "errors (1)" in captured.err
+
+    def test_warnings_alone_pass_and_classes_are_counted(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_folders(tmp_path, ["a", "b"])
+        assert main([*CHECK, f"data.root={tmp_path}", "data.folds=3"]) == 0
+        text = capsys.readouterr().out
+        assert "too few for data.folds=3" in text
+        assert "foreground" in text
+
+    def test_a_split_file_that_parts_a_patient_fails(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_folders(tmp_path, ["a", "b"])
+        (tmp_path / "groups.csv").write_text("case,group\na,p\nb,p\n")
+        (tmp_path / "folds.json").write_text(json.dumps([{"train": ["a"], "val": ["b"]}]))
+        assert main([*CHECK, f"data.root={tmp_path}", f"data.split_file={tmp_path}/folds.json"]) == 1
+        assert "group 'p' (a, b) is in train and val of fold 0" in capsys.readouterr().out
 
     def test_a_missing_root_says_which_key_to_set(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(CHECK) == 1

@@ -10,6 +10,7 @@ import yaml
 
 from medseg.config import load_config, load_fragment, load_sweep
 from medseg.data import AUGMENTATIONS, DATA_MODULES, FORMATS
+from medseg.data.labels import LabelSchema
 from medseg.losses import build_loss
 from medseg.networks import build_network
 from medseg.training import OPTIMIZERS, SCHEDULES
@@ -18,6 +19,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 RUNNABLE = sorted(CONFIGS.glob("*.yaml"))
 PARTS = sorted([*CONFIGS.glob("_base/*.yaml"), *CONFIGS.glob("loss/*.yaml")])
 SWEEPS = sorted(CONFIGS.glob("sweeps/*.yaml"))
+RECIPES = sorted(CONFIGS.glob("recipes/*.yaml"))  # tests/data/formats/test_recipes.py reads each on a tree of its own
 
 
 def name(path: Path) -> str:
@@ -25,7 +27,7 @@ def name(path: Path) -> str:
 
 
 def test_every_file_is_one_of_the_kinds() -> None:
-    assert sorted(CONFIGS.rglob("*.y*ml")) == sorted([*RUNNABLE, *PARTS, *SWEEPS])
+    assert sorted(CONFIGS.rglob("*.y*ml")) == sorted([*RUNNABLE, *PARTS, *SWEEPS, *RECIPES])
 
 
 @pytest.mark.parametrize("path", RUNNABLE, ids=name)
@@ -34,7 +36,8 @@ class TestRunnable:
         config = load_config(str(path))
         patch, dims = config.data.patch_size, len(config.data.patch_size)
         FORMATS[config.data.format.name](**config.data.format.params)
-        AUGMENTATIONS[config.data.augmentation.name](dims, **config.data.augmentation.params)
+        labels = LabelSchema.exclusive({"background": 0, "a": 1, "b": 2})
+        AUGMENTATIONS[config.data.augmentation.name](dims, labels, **config.data.augmentation.params)
         assert config.data.module in DATA_MODULES
 
         outputs = 3 if config.loss.activation == "softmax" else 2

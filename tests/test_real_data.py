@@ -49,7 +49,10 @@ class TestEndToEnd:
         self, name: str, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder, images, labels, overrides = SETS[name]
-        config = load_config(name, [f"data.root={real_data / folder}", f"runs_dir={tmp_path / 'runs'}", *SHORT, *overrides])
+        config = load_config(
+            name,
+            [f"data.root={real_data / folder}", f"data.store={tmp_path / 'prepared'}", f"runs_dir={tmp_path / 'runs'}", *SHORT, *overrides],
+        )
         with monkeypatch.context() as patch:
             stop_in_epoch(patch, 1)
             with pytest.raises(InterruptedRunError) as caught:

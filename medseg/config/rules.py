@@ -42,7 +42,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.spacing": _POSITIVES,
     "data.batch_size": _at_least(1),
     "data.patches_per_epoch": _at_least(1),
-    "data.foreground_fraction": _SHARE,
+    "data.sampling": _NOT_EMPTY,
+    "data.copy_paste.probability": _SHARE,
+    "data.copy_paste.lesions": _at_least(1),
+    "data.copy_paste.classes": _NOT_EMPTY,
+    "data.store": _NOT_EMPTY,
     "data.workers": _at_least(0),
     "data.cache_gib": _at_least(0),
     "loss.terms": (lambda value: len(value) > 0, "needs at least one term"),
@@ -70,6 +74,7 @@ def check_rules(root: Node) -> list[Problem]:
         *_one_split(root),
         *_holds_a_batch(root),
         *_weights(root),
+        *_shares(root),
         *check_loss(root),
         *check_heads(root),
     ]
@@ -132,6 +137,21 @@ def _weights(root: Node) -> Iterator[Problem]:
         yield from _apply(root, (*path, "start"), _at_least(0))
         yield from _apply(root, (*path, "end"), _at_least(0))
         yield from _apply(root, (*path, "epochs"), _at_least(1))
+
+
+def _shares(root: Node) -> Iterator[Problem]:
+    """The samplers' shares of the patches make up a whole."""
+    sampling = _at(root, ("data", "sampling"))
+    if sampling is None or not isinstance(sampling.value, list) or not sampling.value:
+        return
+    shares = []
+    for index in range(len(sampling.value)):
+        path: KeyPath = ("data", "sampling", index, "fraction")
+        yield from _apply(root, path, _SHARE)
+        share = _at(root, path)
+        shares.append(1.0 if share is None else share.value)
+    if all(isinstance(share, int | float) for share in shares) and abs(sum(shares) - 1) > 1e-6:
+        yield Problem(sampling.origin, "data.sampling", f"the fractions add up to {sum(shares):g}", "they must add up to 1")
 
 
 def _at(root: Node, path: KeyPath) -> Node | None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Normalisation = Literal["zscore", "ct", "unit", "none"]
+"""How intensities are brought to one scale."""
+
 
 @dataclass
 class Component:
@@ -79,6 +82,26 @@ class LossConfig:
 
 
 @dataclass
+class SamplerConfig(Component):
+    """One way to choose where patches are centred, and its share of them."""
+
+    fraction: float = 1.0
+    """Share of the patches, in [0, 1]; the shares of all samplers add up to 1."""
+
+
+@dataclass
+class CopyPasteConfig:
+    """Lesions copied from other training cases into patches, each lesion of the data set equally likely whatever its size."""
+
+    probability: float = 0.3
+    """Share of the patches that get any."""
+    lesions: int = 3
+    """Most lesions a patch gets; the number is drawn from 1 to this."""
+    classes: list[str] | None = None
+    """The classes whose lesions are copied; null: all."""
+
+
+@dataclass
 class DataConfig:
     """Where the images come from and how they become batches."""
 
@@ -87,7 +110,7 @@ class DataConfig:
     patch_size: list[int]
     """Training patch in voxels; its length, 2 or 3, says whether the run is 2-D or 3-D."""
     module: Literal["small_lesion", "organ"] = "small_lesion"
-    """`small_lesion` centres patches on lesions, each equally likely; `organ` on classes, each equally likely."""
+    """Half of the patches are centred, with `small_lesion`, on lesions, each equally likely; with `organ`, on classes. `sampling` refines."""
     root: str | None = None
     """Folder of the data set. Not needed for phantoms."""
     folds: int = 5
@@ -100,23 +123,29 @@ class DataConfig:
     """Share of the groups held out for the closing test, never used to train or to choose a checkpoint."""
     split_file: str | None = None
     """JSON list of `{"train": [...], "val": [...]}`, as nnU-Net's splits_final.json; replaces the seeded folds."""
-    normalisation: Literal["zscore", "ct", "unit", "none"] = "zscore"
-    """Intensities: `zscore` per case and channel; `ct` clips to the training foreground's 0.5 to 99.5 % and standardises; `unit` maps to
-    [0, 1], by the type's range for 8-bit images and the case's otherwise."""
+    normalisation: Normalisation | list[Normalisation] = "zscore"
+    """Intensities, one name or one a channel: `zscore` per case and channel; `ct` clips to the training foreground's 0.5 to 99.5 % and
+    standardises; `unit` maps to [0, 1], by the type's range for 8-bit images and the case's otherwise; `none`."""
     spacing: list[float] | None = None
     """Resample to this voxel size in mm; null keeps each image's own."""
     batch_size: int = 2
     """Patches a step, over all devices."""
     patches_per_epoch: int = 100
     """Patches drawn in an epoch, over all devices."""
-    foreground_fraction: float = 0.5
-    """Share of the patches centred on foreground."""
-    augmentation: Component = field(default_factory=lambda: Component("light"))
+    sampling: list[SamplerConfig] | None = None
+    """What patches are centred on: keys of `medseg.data.SAMPLERS` with their shares; null: half on what `module` says, half anywhere."""
+    augmentation: Component = field(default_factory=lambda: Component("nnunet"))
     """A key of `medseg.data.AUGMENTATIONS`."""
+    augment_on: Literal["auto", "worker", "device"] = "auto"
+    """Where patches are augmented: in the loader's processes or batched on the GPU; `auto`: on the GPU where there is one."""
+    copy_paste: CopyPasteConfig | None = None
+    """Lesions of other cases pasted into patches; null: none."""
     workers: int = 0
     """Loader processes; 0 loads in the main process."""
+    store: str = "data/prepared"
+    """Folder of the prepared stores: cases are read, turned and resampled once, and mapped into memory from then on."""
     cache_gib: float = 4.0
-    """Memory for prepared cases; cases beyond it are read again each time."""
+    """Memory for unpacked cases, shared by the loader's processes; cases beyond it are unpacked box by box."""
 
 
 @dataclass

@@ -32,6 +32,7 @@ REGISTRIES = {
     "network.heads.*": Registry("medseg.losses", "HEADS", "head"),
     "network": Registry("medseg.networks", "NETWORKS", "network"),
     "data.format": Registry("medseg.data", "FORMATS", "data format"),
+    "data.sampling[]": Registry("medseg.data", "SAMPLERS", "sampler"),
     "data.augmentation": Registry("medseg.data", "AUGMENTATIONS", "augmentation"),
     "optimizer": Registry("medseg.training", "OPTIMIZERS", "optimizer"),
     "schedule": Registry("medseg.training", "SCHEDULES", "schedule"),

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medseg.data.geometry import Geometry
-from medseg.data.images import FileError, read_image, read_label
+from medseg.data.geometry import Geometry, resample_to
+from medseg.data.images import FileError, files_of, read_geometry, read_image, read_label
 from medseg.data.labels import LabelSchema
+from medseg.data.masks import Masks, on_grid, require_same_grid, resamples
 from medseg.errors import DataError
 
 # ITU-R BT.601: how Pillow turns colours into grey.
@@ -23,17 +24,33 @@ class Case:
 
     Args:
         id: Name of the case, unique in its data set.
-        images: One file per channel, or one file that holds all channels.
-        label: The reference, or None.
+        images: One file per channel, or one file that holds all channels. A folder stands for the DICOM series in it.
+        label: The reference: a file, or a composition of mask files; or None.
         group: What must not be split between training and validation: the patient.
         channels: Channels that `read_image` returns. None: as many as the files hold.
+        resample: Whether files in another grid are brought to that of the first image: channels by linear interpolation, masks by nearest
+            neighbour. Otherwise they are a fault.
     """
 
     id: str
     images: tuple[Path, ...]
-    label: Path | None
+    label: Path | Masks | None
     group: str
     channels: int | None = None
+    resample: bool = False
+
+    @property
+    def label_file(self) -> Path:
+        """The file to name when something is wrong with the label: its only or first one, the image where it has none."""
+        if isinstance(self.label, Masks):
+            return next(iter((*self.label.files, *self.images)))
+        return self.images[0] if self.label is None else self.label
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that image and label are read from, series of slices expanded; whether they exist is not asked."""
+        label = () if self.label is None else self.label.files if isinstance(self.label, Masks) else (self.label,)
+        return tuple(file for path in (*self.images, *label) for file in files_of(path))
 
     def read_image(self) -> tuple[np.ndarray, Geometry]:
         """Read all channels; grey pictures become three channels and colours one (BT.601 luma) where `channels` asks for it.
@@ -44,9 +61,12 @@ class Case:
         Raises:
             DataError: When a file cannot be read, lies in another grid than the first, or the number of channels is wrong.
         """
-        arrays, geometries = zip(*(read_image(path) for path in self.images), strict=True)
-        for path, geometry in zip(self.images, geometries, strict=True):
-            self.require_same_grid(path, geometry, geometries[0])
+        arrays, geometries = map(list, zip(*(read_image(path) for path in self.images), strict=True))
+        for index, path in enumerate(self.images):
+            if self.resample and resamples(path, geometries[index], self.images[0], geometries[0]):
+                arrays[index] = resample_to(arrays[index], geometries[index], geometries[0], "linear")
+            else:
+                self.require_same_grid(path, geometries[index], geometries[0])
         array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         self.require_channels(len(array), geometries[0].spatial_dims)
         if self.channels is not None and self.channels != len(array):
@@ -54,23 +74,29 @@ class Case:
         return array, geometries[0]
 
     def read_label(self) -> tuple[np.ndarray, Geometry]:
-        """Read the reference as it stands on disk: integers (*spatial) and the geometry.
+        """Read the reference.
+
+        A single file is returned as it stands on disk, in its own grid; a composed label, and any with `resample`, in the image's grid.
+
+        Returns:
+            Integers (*spatial) and the geometry.
 
         Raises:
             DataError: When there is none, or it cannot be read.
         """
         if self.label is None:
             raise DataError(f"case '{self.id}' has no label")
-        return read_label(self.label)
+        if isinstance(self.label, Path) and not self.resample:
+            return read_label(self.label, next(iter(self.images), None))
+        grid = read_geometry(self.images[0])
+        if isinstance(self.label, Masks):
+            return self.label.read(self.images[0], grid, self.resample), grid
+        values, geometry = read_label(self.label, self.images[0])
+        return on_grid(values, self.label, geometry, self.images[0], grid, resample=True), grid
 
     def require_same_grid(self, path: Path, geometry: Geometry, reference: Geometry) -> None:
         """Raise `FileError` when a channel or label lies in another grid than the first image."""
-        difference = geometry.mismatch(reference)
-        if difference:
-            problem = f"lies in another grid than {self.images[0].name}: {difference}"
-            same_voxels = "the shapes agree: if both show the same voxels, copy the image's header to this file"
-            other = "resample it to the image's grid, or replace it by the file that belongs to the image"
-            raise FileError(path, problem, same_voxels if "shape" not in difference else other)
+        require_same_grid(path, geometry, self.images[0], reference)
 
     def require_channels(self, found: int, spatial_dims: int) -> None:
         """Raise `FileError` when the files' channels are neither those of the data set nor grey or colour pictures of them."""

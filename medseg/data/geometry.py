@@ -14,8 +14,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from nibabel import orientations
 
+from medseg.data.interpolation import Kernel, read_along
+
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 Mode = Literal["linear", "nearest"]
+
+COARSE = 3.0
+"""How many times longer its voxels must be than along every other axis for an axis to be interpolated apart: there, neighbours are other
+slices, and a curve through them would show what neither shows."""
 
 # A grid whose axes are turned by less than this many voxels at its far corner is resampled axis by axis.
 _ALIGNED_WITHIN = 1e-2
@@ -115,27 +121,72 @@ def from_canonical(array: Array, original: Geometry) -> Array:
     return _reorient(array, orientations.ornt_transform(canonical, orientation))
 
 
-def resample(array: Array, geometry: Geometry, spacing: Sequence[float], mode: Mode) -> tuple[Array, Geometry]:
+def resample(
+    array: Array, geometry: Geometry, spacing: Sequence[float], mode: Literal["cubic", "linear", "nearest"]
+) -> tuple[Array, Geometry]:
     r"""Resample to another voxel size, the centre of the volume staying where it is.
 
-    The new grid has $\max(1, \mathrm{round}(n s / s'))$ voxels along an axis of $n$ voxels of size $s$, each exactly $s'$ large.
-    Points outside the old voxel centres take the nearest border voxel. Linear interpolation does not smooth before it shrinks.
+    The new grid has $\max(1, \mathrm{round}(n s / s'))$ voxels along an axis of $n$ voxels of size $s$, each exactly $s'$ large. Affines
+    take the centres of voxels to the world. Points outside the old voxel centres take the nearest border voxel.
 
     Shape:
         array: (C, *spatial) -> (C, *new spatial)
+
+    Args:
+        array: `cubic` and `linear` return a floating dtype, `nearest` any dtype as it came.
+        geometry: Grid of `array`.
+        spacing: The new voxel size in mm, one number an axis.
+        mode: For images `cubic`, see `medseg.data.interpolation`: cubic splines where voxels become smaller, averages where they become
+            larger, never outside the channel's range, and linear along an axis more than `COARSE` times coarser than every other. For
+            labels `nearest`. `linear` does not average.
     """
     if len(spacing) != geometry.spatial_dims:
         raise ValueError(f"spacing has {len(spacing)} numbers, the image {geometry.spatial_dims} axes")
     if min(spacing) <= 0:
         raise ValueError(f"spacing must be positive, got {list(spacing)}")
+    target: Geometry = _resampled(geometry, spacing)
+    if mode != "cubic":
+        return resample_to(array, geometry, target, mode), target
+    tensor = torch.as_tensor(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array
+    dtype = tensor.dtype if tensor.is_floating_point() else torch.float32
+    result = torch.empty((len(tensor), *target.shape), dtype=dtype, device=tensor.device)
+    positions = _positions(geometry, target)
+    for channel, place in zip(tensor, result, strict=True):  # one at a time: what lies between input and output is that of one channel
+        place.copy_(_read_channel(channel.to(dtype), positions, _kernels(geometry.spacing)))
+    return (result.numpy() if isinstance(array, np.ndarray) else result), target
+
+
+def _resampled(geometry: Geometry, spacing: Sequence[float]) -> Geometry:
+    """The grid of another voxel size around the same centre."""
     old_shape, old, new = np.array(geometry.shape), np.array(geometry.spacing), np.array(spacing, dtype=np.float64)
     shape = np.maximum(1, np.floor(old_shape * old / new + 0.5)).astype(int)
     dims = geometry.spatial_dims
     step = np.eye(4)  # new voxel index -> old voxel index
     step[range(dims), range(dims)] = new / old
     step[:dims, 3] = (old_shape - 1) / 2 - (new / old) * (shape - 1) / 2
-    target = Geometry(tuple(shape.tolist()), geometry.affine @ step)
-    return resample_to(array, geometry, target, mode), target
+    return Geometry(tuple(shape.tolist()), geometry.affine @ step)
+
+
+def _positions(geometry: Geometry, target: Geometry) -> list[np.ndarray]:
+    """Where the voxels of a grid of the same directions and centre lie along each axis, in voxels of the first."""
+    grids = zip(geometry.shape, geometry.spacing, target.shape, target.spacing, strict=True)
+    return [(np.arange(m) - (m - 1) / 2) * (new / old) + (n - 1) / 2 for n, old, m, new in grids]
+
+
+def _kernels(spacing: Sequence[float]) -> list[Kernel]:
+    """How to interpolate along each axis."""
+    return ["linear" if size > COARSE * max(np.delete(spacing, axis)) else "cubic" for axis, size in enumerate(spacing)]
+
+
+def _read_channel(channel: torch.Tensor, positions: Sequence[np.ndarray], kernels: Sequence[Kernel]) -> torch.Tensor:
+    """Read one channel (*spatial) at the positions along each axis, within its own range."""
+    low, high, result = channel.min(), channel.max(), channel
+    # The axis that shrinks most comes first, so that the others have less to do.
+    for axis in sorted(range(channel.ndim), key=lambda axis: len(positions[axis]) / channel.shape[axis]):
+        size, wanted = channel.shape[axis], positions[axis]
+        if len(wanted) != size or not np.allclose(wanted, np.arange(size), rtol=0, atol=1e-6):
+            result = read_along(result, axis, wanted, kernels[axis])
+    return result.clamp(low, high)
 
 
 def resample_to(array: Array, geometry_from: Geometry, geometry_to: Geometry, mode: Mode) -> Array:

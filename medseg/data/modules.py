@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,13 +13,16 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from medseg.data.augmentation import Augmentation
+from medseg.config.schema import SamplerConfig
+from medseg.data.augmentation.base import Augmentation
 from medseg.data.case import Case, DataSet
-from medseg.data.check import check_cases
-from medseg.data.patches import CaseDataset, CaseSampler, DeriveMaps, PatchDataset, PatchSampler, only_item, read_ahead
+from medseg.data.check import layout_errors
+from medseg.data.copy_paste import CopyPaste
+from medseg.data.patches import CaseDataset, CaseSampler, DeriveMaps, PatchDataset, PatchSampler, augment_batch, collate_sources, only_item
 from medseg.data.preparation import PreparedCase, Preparer, foreground_statistics
-from medseg.data.sampling import CentreSampler, ClassSampler, LesionSampler
+from medseg.data.sampling import build_mixture
 from medseg.data.splits import Splits, make_splits, read_split_file, write_splits
+from medseg.data.store import PreparedStore, StoredCases
 from medseg.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,18 +30,20 @@ if TYPE_CHECKING:
 
 Stage = Literal["train", "val", "test"]
 
+STAGES: tuple[Stage, ...] = ("train", "val", "test")
+
 FAULTS_SHOWN = 5
 
 
 class SegmentationDataModule(LightningDataModule):
-    """Reads a data set, splits it, and loads patches for training and whole cases for scoring.
+    """Reads a data set, splits it, prepares each case once, and loads patches for training and whole cases for scoring.
 
     A batch of training is `{"image": (B, C, *patch) float32, "label": (B, 1, *patch) uint8 ids, "case": list of ids}`, with `derive_maps`
     also `{"maps": {name: (B, ..., *patch)}, "spacing": (B, axes) in mm}`; a batch of validation or test is one `PreparedCase`, left on the
     CPU. `batch_size` and `patches_per_epoch` count over all devices: with the same seed the ranks together load the patches that one
     process would.
 
-    Subclasses say what a patch of foreground is centred on.
+    Subclasses say what half of the patches are centred on where `data.sampling` says nothing.
 
     Args:
         config: The `data` section.
@@ -47,7 +53,8 @@ class SegmentationDataModule(LightningDataModule):
         DataError: The data set cannot be read or does not fit the config.
     """
 
-    centre_sampler: ClassVar[type[CentreSampler]]
+    centred_on: ClassVar[str]
+    """A key of `medseg.data.SAMPLERS`."""
 
     def __init__(self, config: DataConfig, seed: int) -> None:
         super().__init__()
@@ -62,15 +69,27 @@ class SegmentationDataModule(LightningDataModule):
         """Intensities of the training foreground, for `ct` only: measured at the first need, unless a checkpoint's are put here before."""
         self.derive_maps: DeriveMaps | None = None
         """Makes maps of each training patch's label, for a loss that needs them; to be set before `setup`."""
-        self._augmentation: Augmentation = build_augmentation(config, self.dataset.spatial_dims)
+        self.store = PreparedStore(Path(config.store), self.dataset, Preparer(config.normalisation, config.spacing))
+        self.augmentation: Augmentation = build_augmentation(config, self.dataset)
         self._patches: PatchDataset | None = None
-        self._scored: dict[str, CaseDataset] = {}
-        self._memory_left = config.cache_gib * 2**30
+        self._stored: dict[Stage, StoredCases] = {}
+        self._cache_left = config.cache_gib
 
     @property
     def channels(self) -> int:
         """Number of image channels."""
         return len(self.dataset.channels)
+
+    @property
+    def patches(self) -> PatchDataset:
+        """The training patches, once `setup` has run."""
+        assert self._patches is not None, "call setup('fit') first"
+        return self._patches
+
+    @property
+    def default_sampling(self) -> list[SamplerConfig]:
+        """What patches are centred on where `data.sampling` says nothing."""
+        return [SamplerConfig(self.centred_on, fraction=0.5), SamplerConfig("random", fraction=0.5)]
 
     def case_ids(self, stage: Stage) -> list[str]:
         """The cases of a stage. Test: those held out by the split, then the labelled ones that the data set itself sets apart."""
@@ -87,48 +106,61 @@ class SegmentationDataModule(LightningDataModule):
         """Writes the splits as JSON, so that the run says what it was trained on."""
         write_splits(path, self.splits)
 
-    def check(self) -> None:
-        """Looks at every case that the run will use, before it begins.
+    def prepare_cases(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Prepares all cases that the run will use and that the store does not hold yet, and finds every fault that they have.
+
+        Args:
+            progress: Called with the number of cases done and their total.
 
         Raises:
             DataError: Some have faults; the message names the first few.
         """
-        used = {case.id: case for stage in ("train", "val", "test") for case in self.cases(stage)}
-        faults = check_cases(list(used.values()), self.dataset)
+        used = {case.id: case for stage in STAGES for case in self.cases(stage)}
+        faults = layout_errors(self.dataset, used)
         if faults:
             shown = "\n".join(f"  {fault}" for fault in faults[:FAULTS_SHOWN])
             more = f"\n  ... and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
             raise DataError(
                 f"the data set '{self.dataset.name}' has {len(faults)} faults; `medseg check` lists all of them:\n{shown}{more}"
             )
+        self.store.build(list(used.values()), progress=progress)
 
     @property
     def preparer(self) -> Preparer:
         """What turns files into arrays; measures the training foreground first where the normalisation needs it."""
-        if self.config.normalisation == "ct" and self.statistics is None:
-            with read_ahead() as pool:
-                self.statistics = foreground_statistics(self.cases("train"), self.dataset.labels, pool.map)
-        return Preparer(self.config.normalisation, self.config.spacing, self.statistics)
+        names = self.config.normalisation
+        if self.statistics is None and "ct" in ([names] if isinstance(names, str) else names):
+            train = self._opened("train")
+            self.statistics = foreground_statistics(train.foreground(number) for number in range(len(train)))
+        return Preparer(names, self.config.spacing, self.statistics)
 
     def setup(self, stage: str) -> None:
-        """Prepares the cases of a stage (`fit`, `validate`, `test`), as many in memory as `cache_gib` allows; once."""
+        """Opens the cases of a stage (`fit`, `validate`, `test`), prepared first where they are not; once."""
+        wanted: dict[str, tuple[Stage, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        for name in wanted.get(stage, ()):
+            self.stored(name)
         if stage == "fit" and self._patches is None:
-            self._patches = self._prepare_patches()
-        if stage in ("fit", "validate"):
-            self._prepare_scored("val")
-        if stage == "test":
-            self._prepare_scored("test")
+            self._patches = self._make_patches()
+
+    def stored(self, stage: Stage) -> StoredCases:
+        """The prepared cases of a stage, normalised as they are read."""
+        cases = self._opened(stage)
+        cases.use(self.preparer.normaliser)
+        return cases
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Batches of patches."""
-        assert self._patches is not None, "call setup('fit') first"
-        rank, world_size = self._place()
+        patches, (rank, world_size) = self.patches, self._place()
         if self.config.batch_size % world_size:
             raise DataError(
                 f"data.batch_size={self.config.batch_size} counts over all devices and cannot be shared by {world_size}; choose a multiple"
             )
-        sampler = PatchSampler(self._patches, rank, world_size)
-        return self._loader(self._patches, sampler, self.config.workers, batch_size=self.config.batch_size // world_size)
+        patches.on_device = self._augments_on_device()
+        collate = {"collate_fn": collate_sources} if patches.on_device else {}
+        sampler = PatchSampler(patches, rank, world_size)
+        if self.trainer is not None:  # Lightning says it only after the loader's processes have begun to read ahead
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        return self._loader(patches, sampler, self.config.workers, batch_size=self.config.batch_size // world_size, **collate)
 
     def val_dataloader(self) -> DataLoader[PreparedCase]:
         """The validation cases, one at a time."""
@@ -142,6 +174,10 @@ class SegmentationDataModule(LightningDataModule):
         """Moves a batch of patches; a whole case stays where it is, since inference moves its windows."""
         return batch if isinstance(batch, PreparedCase) else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augments on the device what the loader's processes have left to it."""
+        return augment_batch(batch, self.augmentation, self.derive_maps) if isinstance(batch, dict) and "draws" in batch else batch
+
     def _split(self) -> Splits:
         config, cases = self.config, self.dataset.cases
         if config.split_file is not None:
@@ -154,12 +190,16 @@ class SegmentationDataModule(LightningDataModule):
 
     def _check_dimensions(self) -> None:
         config, dims = self.config, self.dataset.spatial_dims
+        name = self.dataset.name
         if len(config.patch_size) != dims:
-            raise DataError(
-                f"data.patch_size={list(config.patch_size)} must have {dims} numbers: data set '{self.dataset.name}' is {dims}-D"
-            )
+            raise DataError(f"data.patch_size={list(config.patch_size)} must have {dims} numbers: data set '{name}' is {dims}-D")
         if config.spacing is not None and len(config.spacing) != dims:
-            raise DataError(f"data.spacing={list(config.spacing)} must have {dims} numbers: data set '{self.dataset.name}' is {dims}-D")
+            raise DataError(f"data.spacing={list(config.spacing)} must have {dims} numbers: data set '{name}' is {dims}-D")
+        if not isinstance(config.normalisation, str) and len(config.normalisation) != self.channels:
+            raise DataError(
+                f"data.normalisation={list(config.normalisation)} must have {self.channels} names, one for each channel of data set '{name}' "
+                f"({', '.join(self.dataset.channels)}), or be one name"
+            )
 
     def _check_batches(self) -> None:
         if self.config.patches_per_epoch < self.config.batch_size:
@@ -168,32 +208,39 @@ class SegmentationDataModule(LightningDataModule):
                 "an epoch would hold no batch; raise the former"
             )
 
-    def _prepare_patches(self) -> PatchDataset:
-        config = self.config
-        cases = CaseDataset(self._some_cases("train"), self.preparer, self.dataset.labels)
-        centres = self.centre_sampler()
-        self._memory_left -= cases.load(self._memory_left, references=False, visit=lambda prepared: _index(centres, prepared, cases))
-        if config.foreground_fraction > 0 and not centres.has_foreground:
-            raise DataError(
-                f"none of the {len(cases)} training cases has any foreground; check the labels, or set data.foreground_fraction=0"
-            )
+    def _opened(self, stage: Stage) -> StoredCases:
+        if stage not in self._stored:
+            cases = self._some_cases(stage)
+            self.store.build(cases)
+            self._stored[stage] = self.store.open(cases, self._cache_left)
+            self._cache_left -= self._stored[stage].cache_nbytes / 2**30
+        return self._stored[stage]
+
+    def _make_patches(self) -> PatchDataset:
+        config, cases, labels = self.config, self.stored("train"), self.dataset.labels
+        index = [cases.index(number) for number in range(len(cases))]
+        options = config.copy_paste
         return PatchDataset(
             cases,
-            centres,
-            self._augmentation,
+            build_mixture(config.sampling or self.default_sampling, index, labels, config.batch_size, self.seed),
+            self.augmentation,
+            channels=self.channels,
             patch_size=config.patch_size,
             patches_per_epoch=config.patches_per_epoch,
-            foreground_fraction=config.foreground_fraction,
-            batch_size=config.batch_size,
             seed=self.seed,
+            copy_paste=None if options is None else CopyPaste(cases, labels, options, self.augmentation.mirrored_axes),
             derive=self.derive_maps,
         )
 
-    def _prepare_scored(self, stage: Stage) -> None:
-        if stage not in self._scored:
-            cases = CaseDataset(self._some_cases(stage), self.preparer, self.dataset.labels)
-            self._memory_left -= cases.load(self._memory_left)
-            self._scored[stage] = cases
+    def _augments_on_device(self) -> bool:
+        wanted, able = self.config.augment_on, self.augmentation.on_device
+        if wanted == "device" and not able:
+            raise DataError(
+                f"data.augment_on=device: '{self.config.augmentation.name}' augments in the loader's processes only; use worker or auto"
+            )
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        # Maps of the labels are made where the patches are made, and would come back from the GPU for it.
+        return wanted == "device" or (wanted == "auto" and able and on_gpu and self.derive_maps is None)
 
     def _some_cases(self, stage: Stage) -> list[Case]:
         cases = self.cases(stage)
@@ -205,10 +252,8 @@ class SegmentationDataModule(LightningDataModule):
         return cases
 
     def _case_loader(self, stage: Stage) -> DataLoader[PreparedCase]:
-        cases = self._scored[stage]
-        # From memory there is nothing to wait for, and a case would only be copied between processes.
-        workers = 0 if cases.in_memory else self.config.workers
-        return self._loader(cases, CaseSampler(cases, *self._place()), workers, batch_size=1, collate_fn=only_item)
+        cases = CaseDataset(self.stored(stage))
+        return self._loader(cases, CaseSampler(cases, *self._place()), self.config.workers, batch_size=1, collate_fn=only_item)
 
     def _loader(self, items: Any, sampler: Any, workers: int, **options: Any) -> DataLoader[Any]:
         # How many workers is the config's choice.
@@ -218,7 +263,7 @@ class SegmentationDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
-            # Forked processes share the prepared cases; elsewhere each gets a copy.
+            # Forked processes share the unpacked cases; elsewhere each unpacks boxes.
             multiprocessing_context="fork" if workers and _can_fork() else None,
             # Seeds nothing of ours, and without it each epoch would advance the global generator.
             generator=torch.Generator().manual_seed(self.seed),
@@ -232,15 +277,15 @@ class SegmentationDataModule(LightningDataModule):
 
 
 class SmallLesionDataModule(SegmentationDataModule):
-    """For small, scattered structures: half of the patches (`foreground_fraction`) are centred on a lesion, each lesion equally likely."""
+    """For small, scattered structures: half of the patches are centred on a lesion, each lesion equally likely."""
 
-    centre_sampler = LesionSampler
+    centred_on = "lesion"
 
 
 class OrganDataModule(SegmentationDataModule):
-    """For one or many large structures: patches of foreground are centred on a class, each class that the case shows equally likely."""
+    """For one or many large structures: half of the patches are centred on a class, each class equally likely."""
 
-    centre_sampler = ClassSampler
+    centred_on = "class"
 
 
 def read_dataset(config: DataConfig) -> DataSet:
@@ -263,7 +308,7 @@ def read_dataset(config: DataConfig) -> DataSet:
     return dataset
 
 
-def build_augmentation(config: DataConfig, spatial_dims: int) -> Augmentation:
+def build_augmentation(config: DataConfig, dataset: DataSet) -> Augmentation:
     """Builds the augmentation that the `data` section names.
 
     Raises:
@@ -272,16 +317,11 @@ def build_augmentation(config: DataConfig, spatial_dims: int) -> Augmentation:
     from medseg.data import AUGMENTATIONS  # as above
 
     try:
-        augmentation: Augmentation = AUGMENTATIONS[config.augmentation.name](spatial_dims, **config.augmentation.params)
+        build = AUGMENTATIONS[config.augmentation.name]
+        augmentation: Augmentation = build(dataset.spatial_dims, dataset.labels, **config.augmentation.params)
     except ValueError as error:
         raise DataError(f"data.augmentation.params: {error}") from error
     return augmentation
-
-
-def _index(centres: CentreSampler, prepared: PreparedCase, cases: CaseDataset) -> None:
-    if prepared.label is None:
-        raise DataError(f"case '{prepared.case.id}' has no label and cannot be trained on; remove it from the split")
-    centres.add(prepared.label, cases.labels)
 
 
 def _can_fork() -> bool:

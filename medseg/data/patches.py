@@ -2,183 +2,166 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler, default_collate
 
-from medseg.data.augmentation import Augmentation
-from medseg.data.case import Case
-from medseg.data.labels import LabelSchema
-from medseg.data.preparation import PreparedCase, Preparer
-from medseg.data.sampling import CentreSampler, crop, foreground_flags, patch_start
+from medseg.data.augmentation.base import Augmentation, Draw
+from medseg.data.preparation import PreparedCase
+from medseg.data.sampling import LesionSizes, Mixture, patch_start
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+if TYPE_CHECKING:
+    from medseg.data.store import StoredCases
+
+CopyPaste = Callable[[np.ndarray, np.ndarray, Sequence[float], np.random.Generator], tuple[np.ndarray, np.ndarray]]
+"""From image (C, *box), label (*box), voxel size in mm and generator to the image and label with lesions of other cases in them."""
 
 DeriveMaps = Callable[[torch.Tensor, Sequence[float]], dict[str, torch.Tensor]]
 """From the ids (1, *patch) of an augmented patch and its voxel size in mm to maps (channels, *patch) by name, which travel with it."""
 
-_FLAGS = 1  # third word of the seed of an epoch's foreground flags; patches have two words
-
 
 class CaseDataset(Dataset[PreparedCase]):
-    """Whole prepared cases, in the order given; prepared on demand unless `load` has put them into memory.
+    """Whole prepared cases with their references, in the order of the store's."""
 
-    Loader processes that are forked after `load` share its arrays, without a copy.
-    """
-
-    def __init__(self, cases: Sequence[Case], preparer: Preparer, labels: LabelSchema) -> None:
-        self.cases = tuple(cases)
-        self.preparer = preparer
-        self.labels = labels
-        self._loaded: list[PreparedCase | None] = [None] * len(self.cases)
+    def __init__(self, cases: StoredCases) -> None:
+        self.cases = cases
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> PreparedCase:
-        return self._loaded[index] or self.preparer.prepare(self.cases[index], self.labels)
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether no case needs to be read any more."""
-        return None not in self._loaded
-
-    def load(self, max_bytes: float, *, references: bool = True, visit: Callable[[PreparedCase], None] | None = None) -> int:
-        """Prepares every case once, several at a time, and keeps the first ones that fit into `max_bytes`.
-
-        Args:
-            max_bytes: Memory for the arrays.
-            references: Whether to keep the labels in the grid of the files, which only scoring needs.
-            visit: Called with every prepared case, in order.
-
-        Returns:
-            The bytes used.
-
-        Raises:
-            DataError: A case cannot be used.
-        """
-        used = 0
-        with read_ahead() as pool:
-            for index, prepared in enumerate(in_order(pool, lambda case: self.preparer.prepare(case, self.labels), self.cases)):
-                if visit is not None:
-                    visit(prepared)
-                kept = prepared if references else replace(prepared, reference=None)
-                if used + kept.nbytes <= max_bytes:
-                    self._loaded[index] = kept
-                    used += kept.nbytes
-        return used
+        return self.cases.whole(index)
 
 
 class PatchDataset(Dataset[dict[str, Any]]):
-    """Training patches by their number over the whole run: item `epoch * patches_per_epoch + n` is the n-th patch of an epoch.
+    """Training patches by their number over the whole run: item `epoch * len(patches) + n` is the n-th patch of an epoch.
 
-    An item is a function of the seed and its number alone, so that it is the same in any loader process, on any rank and after a resume.
+    An item is a function of the seed and its number alone (and, with hard cases, of the errors so far), so that it is the same in any
+    loader process, on any rank and after a resume. First everything random is drawn, then only the box that is needed is read.
     Patches lie inside the image; an image smaller than the patch is padded on both sides with the lowest value of each channel, and its
     label with background.
 
     Args:
-        cases: The training cases.
-        centres: Sampler that has indexed the same cases in the same order.
-        augmentation: Applied to image and label of each patch.
+        cases: The training cases, with their normaliser.
+        mixture: What patches are centred on, of the same cases in the same order.
+        augmentation: Of each patch.
+        channels: Of the images.
         patch_size: In voxels of the prepared grid.
-        patches_per_epoch: Patches drawn in an epoch.
-        foreground_fraction: Share of them that is centred on foreground: exact in each epoch, and within one patch in each batch.
-        batch_size: Patches a step, over all ranks.
+        patches_per_epoch: Patches drawn in an epoch; those that would make up a partial last batch are left out.
         seed: Of everything that is drawn.
+        copy_paste: Brings lesions of other cases into the box that was read, before augmentation.
         derive: Makes maps of each augmented label, for a loss that needs them; see `medseg.training.derived_maps`.
+        on_device: Leave augmentation to `augment_batch`: items are then the boxes that were read, to be put together by `collate_sources`.
     """
 
     def __init__(
         self,
-        cases: CaseDataset,
-        centres: CentreSampler,
+        cases: StoredCases,
+        mixture: Mixture,
         augmentation: Augmentation,
         *,
+        channels: int,
         patch_size: Sequence[int],
         patches_per_epoch: int,
-        foreground_fraction: float,
-        batch_size: int,
         seed: int,
+        copy_paste: CopyPaste | None = None,
         derive: DeriveMaps | None = None,
+        on_device: bool = False,
     ) -> None:
         self.cases = cases
-        self.centres = centres
+        self.mixture = mixture
         self.augmentation = augmentation
+        self.channels = channels
         self.patch_size = tuple(patch_size)
-        self.patches_per_epoch = patches_per_epoch
-        self.foreground_fraction = foreground_fraction
-        self.batch_size = batch_size
+        self.patches_per_epoch = patches_per_epoch - patches_per_epoch % mixture.batch_size
         self.seed = seed
+        self.copy_paste = copy_paste
         self.derive = derive
-        self._epoch_flags: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self.on_device = on_device
+        self.sizes = LesionSizes([cases.index(number) for number in range(len(cases))])
+        """The lesions of the training cases, in bins of size."""
 
     def __len__(self) -> int:
         return self.patches_per_epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns `image` (C, *patch) float32, `label` (1, *patch) uint8 ids and `case`, the id of the case.
+        """Returns `image` (C, *patch) float32, `label` (1, *patch) uint8 ids, `case`, the id of the case, and `spacing`, in mm.
 
-        With `derive` also its `maps`, by name, and `spacing`, the voxel size in mm.
+        With `derive` also its `maps`, by name. Where the training cases have lesions also
+        `lesions_seen` (bins,): how many of each bin of `sizes` have their centroid in the patch, before augmentation.
+
+        On the device instead `image` (C, *box), `label` (*box) and `draw`, what the augmentation has drawn.
         """
         rng = np.random.default_rng([self.seed, index])
-        number, centre = self.centres.draw(rng, self._is_foreground(index))
-        prepared = self.cases[number]
-        assert prepared.label is not None
-        start = patch_start(centre, self.patch_size, prepared.label.shape)
-        image = crop(prepared.image, start, self.patch_size, fill=self._padding(prepared))
-        label = crop(prepared.label, start, self.patch_size, fill=0)
-        image, label = self.augmentation(image, label, rng)
-        item: dict[str, Any] = {
-            "image": torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)),
-            "label": torch.from_numpy(np.ascontiguousarray(label[None], dtype=np.uint8)),
-            "case": prepared.case.id,
-        }
-        if self.derive is not None:
-            spacing = prepared.geometry.spacing
-            item["maps"] = self.derive(item["label"], spacing)
-            item["spacing"] = torch.tensor(spacing)
+        number, centre = self.mixture.draw(index, rng)
+        case = self.cases.index(number)
+        start = patch_start(centre, self.patch_size, case.shape)
+        draw = self.augmentation.draw(start, self.patch_size, self.channels, case.spacing, rng)
+        image, label = self.cases.read(number, draw.start, draw.size)
+        if self.copy_paste is not None:
+            image, label = self.copy_paste(image, label, case.spacing, rng)
+        item: dict[str, Any] = {"case": self.cases.case(number).id, "spacing": torch.tensor(case.spacing)}
+        if self.on_device:
+            item |= {"image": _tensor(image), "label": _tensor(label), "draw": draw}
+        else:
+            image, label = self.augmentation.apply(image, label, draw)
+            item |= {"image": _tensor(image), "label": _tensor(label[None])}
+        if self.derive is not None and not self.on_device:
+            item["maps"] = self.derive(item["label"], case.spacing)
+        if self.sizes.names:
+            item["lesions_seen"] = torch.from_numpy(self.sizes.seen(number, start, self.patch_size))
         return item
 
-    def _padding(self, prepared: PreparedCase) -> np.ndarray | int:
-        """The lowest value of each channel; looked for only in images that need padding."""
-        if all(s >= p for s, p in zip(prepared.image.shape[1:], self.patch_size, strict=True)):
-            return 0
-        return prepared.image.min(axis=tuple(range(1, prepared.image.ndim)), keepdims=True)
 
-    def _is_foreground(self, index: int) -> bool:
-        epoch, n = divmod(index, self.patches_per_epoch)
-        if self._epoch_flags[0] != epoch:
-            rng = np.random.default_rng([self.seed, epoch, _FLAGS])
-            self._epoch_flags = (epoch, foreground_flags(self.patches_per_epoch, self.foreground_fraction, self.batch_size, rng))
-        return bool(self._epoch_flags[1][n])
+class Draws:
+    """The draws of a batch. Not a plain list: on the way to the device Lightning would walk into it, and stumble over the frozen `Draw`."""
+
+    def __init__(self, draws: Sequence[Draw]) -> None:
+        self.each = tuple(draws)
+
+
+def collate_sources(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Collates items of patches that are augmented on the device: lists of boxes, which may differ in size, and the `Draws` as `draws`."""
+    boxes = {key: [item[key] for item in items] for key in ("image", "label")}
+    others = [{key: value for key, value in item.items() if key not in ("image", "label", "draw")} for item in items]
+    return {**default_collate(others), **boxes, "draws": Draws([item["draw"] for item in items])}
+
+
+def augment_batch(batch: Mapping[str, Any], augmentation: Augmentation, derive: DeriveMaps | None = None) -> dict[str, Any]:
+    """Turns a batch of `collate_sources`, on the device by now, into what the loader's processes would have made of it.
+
+    Args:
+        batch: As `collate_sources` made it.
+        augmentation: The one that drew.
+        derive: Makes maps of each augmented label, on the CPU, one patch after the other.
+    """
+    image, label = augmentation.apply_batch(batch["image"], batch["label"], batch["draws"].each)
+    made = {key: value for key, value in batch.items() if key != "draws"} | {"image": image, "label": label}
+    if derive is not None:
+        maps = [derive(ids, spacing) for ids, spacing in zip(label.cpu(), batch["spacing"].tolist(), strict=True)]
+        made["maps"] = {name: torch.stack([each[name] for each in maps]).to(image.device) for name in maps[0]}
+    return made
 
 
 class PatchSampler(DistributedSampler[int]):
     """Numbers of an epoch's patches that this rank loads: every `world_size`-th, so that the ranks' batches make up one process's batch.
 
-    The patches of a last, partial batch are left out. (A `DistributedSampler` because Lightning replaces any other one.)
+    (A `DistributedSampler` because Lightning replaces any other one.)
     """
 
     def __init__(self, patches: PatchDataset, rank: int = 0, world_size: int = 1) -> None:
         super().__init__(patches, num_replicas=world_size, rank=rank, shuffle=False, drop_last=True)
         self._per_epoch = patches.patches_per_epoch
-        self._used = self._per_epoch - self._per_epoch % patches.batch_size
 
     def __len__(self) -> int:
-        return len(range(self.rank, self._used, self.num_replicas))
+        return len(range(self.rank, self._per_epoch, self.num_replicas))
 
     def __iter__(self) -> Iterator[int]:
         first = self.epoch * self._per_epoch
-        return iter(range(first + self.rank, first + self._used, self.num_replicas))
+        return iter(range(first + self.rank, first + self._per_epoch, self.num_replicas))
 
 
 class CaseSampler(DistributedSampler[PreparedCase]):
@@ -201,22 +184,5 @@ def only_item(items: list[PreparedCase]) -> PreparedCase:
     return item
 
 
-def in_order(pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 16) -> Iterator[Result]:
-    """Map in a pool, at most `ahead` items before the consumer: `Executor.map` would read all, and hold what is not taken yet."""
-    pending: deque[Future[Result]] = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) >= ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
-@contextmanager
-def read_ahead() -> Iterator[ThreadPoolExecutor]:
-    """A pool of threads that reads files (decompression and disks leave the interpreter free); an error stops what has not begun."""
-    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="medseg-read")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -132,7 +132,7 @@ def _cases(references: dict[str, Path], predictions: dict[str, Path], ref: Path)
 
 
 def _score(case: Case, labels: LabelSchema) -> tuple[list[Row], list[LesionRow]]:
-    assert case.label is not None
+    assert isinstance(case.label, Path)
     reference, geometry = _read_ids(case.label, labels)
     if case.images:
         prediction, found = _read_ids(case.images[0], labels)

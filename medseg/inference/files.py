@@ -159,9 +159,14 @@ def predict_case(predictor: Predictor, case: Case, path: Path) -> tuple[np.ndarr
         The predicted ids in that grid, and the prepared case.
     """
     prepared = predictor.preparer.prepare(case, predictor.labels)
+    return predict_prepared(predictor, prepared, path), prepared
+
+
+def predict_prepared(predictor: Predictor, prepared: PreparedCase, path: Path) -> np.ndarray:
+    """Predict a case that is prepared already, as `predict_case` does; returns the predicted ids in the grid of its images."""
     ids = predictor.predict(prepared)
     write_label(path, predictor.labels.decode(ids), prepared.original)
-    return ids, prepared
+    return ids
 
 
 def _claim(output: Path, checkpoint: Path, names: Sequence[str], overwrite: bool) -> None:

@@ -15,7 +15,9 @@ from medseg.config.schema import Config, TrainerConfig
 from medseg.inference.precision import resolve_accelerator, resolve_precision
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.epoch_table import EpochTable
+from medseg.training.exposure import Exposure
 from medseg.training.gradient_shares import GradientShares
+from medseg.training.hard_cases import HardCases
 from medseg.training.progress import progress, quieten
 from medseg.training.run_folder import RunFolder
 
@@ -37,7 +39,13 @@ def make_trainer(config: Config, run: RunFolder, table: EpochTable) -> Trainer:
         accumulate_grad_batches=options.accumulate,
         check_val_every_n_epoch=config.validation.every_epochs,
         logger=[table, TensorBoardLogger(run.path, name="", version="tensorboard")],
-        callbacks=[progress(), GradientShares(), Checkpoints(run.last, run.best, f"val/{config.validation.monitor}")],
+        callbacks=[
+            progress(),
+            GradientShares(),
+            Exposure(),
+            HardCases(),
+            Checkpoints(run.last, run.best, f"val/{config.validation.monitor}"),
+        ],
         enable_checkpointing=False,  # Checkpoints does it
         use_distributed_sampler=False,  # the data modules shard by themselves, without counting a case twice
         num_sanity_val_steps=0,

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.utilities import rank_zero_only
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medseg.config import load_config, to_dict, to_yaml
 from medseg.config.schema import Config
@@ -98,11 +99,23 @@ def prepare(config: Config) -> tuple[SegmentationDataModule, SegmentationTask]:
     seed_everything(config.seed, verbose=False)
     task = SegmentationTask(config, data.dataset)
     check_task(task)
-    data.check()
+    prepare_cases(data)
     data.derive_maps = derived_maps(task.loss, data.dataset.labels)
     data.setup("fit")
     task.preparer = data.preparer
     return data, task
+
+
+def prepare_cases(data: SegmentationDataModule) -> None:
+    """Bring every case of the run into the prepared store, with a bar where there is something to wait for.
+
+    Raises:
+        DataError: Some cases have faults.
+    """
+    columns = (TextColumn("preparing cases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task("prepare", visible=False)
+        data.prepare_cases(lambda done, total: progress.update(task, completed=done, total=total, visible=True))
 
 
 def fit(config: Config, data: SegmentationDataModule, task: SegmentationTask, run: RunFolder, checkpoint: Path | None = None) -> RunFolder:

@@ -8,7 +8,7 @@ from rich.progress import track
 
 from medseg.data.modules import SegmentationDataModule, Stage
 from medseg.evaluation import write_scores
-from medseg.inference.files import predict_case
+from medseg.inference.files import predict_prepared
 from medseg.inference.load import load_predictor
 from medseg.metrics import LesionRow, Row, count_case, rows_of
 from medseg.training.run_folder import RunFolder
@@ -35,8 +35,12 @@ def score_run(data: SegmentationDataModule, run: RunFolder, precision: str, devi
     stage, labels = scored_stage(data), data.dataset.labels
     rows: list[Row] = []
     lesions: list[LesionRow] = []
-    for case in track(data.cases(stage), description=f"scoring {stage} cases"):
-        ids, prepared = predict_case(predictor, case, run.predictions / f"{case.id}{data.dataset.suffix}")
+    data.statistics = predictor.preparer.statistics  # the run's own, whatever the data module would measure
+    stored = data.stored(stage)
+    for number in track(range(len(stored)), description=f"scoring {stage} cases"):
+        prepared = stored.whole(number)
+        case = prepared.case
+        ids = predict_prepared(predictor, prepared, run.predictions / f"{case.id}{data.dataset.suffix}")
         assert prepared.reference is not None, "scored cases have labels"
         counts, found = count_case(
             case.id, case.group, ids, prepared.reference, labels.classes, labels.membership, prepared.original.spacing

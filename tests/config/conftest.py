@@ -63,10 +63,12 @@ class Res:
     "medseg/networks/norms.py": 'from typing import Literal\nNorm = Literal["instance", "batch"]\n',
     "medseg/data/__init__.py": """
 from medseg.data.formats import Decathlon, Folders, Phantom
-from medseg.data.augment import light, none
+from medseg.data.augment import light, nnunet, none
+from medseg.data.sampling import Lesion, Random
 
 FORMATS = {"decathlon": Decathlon, "folders": Folders, "phantom": Phantom}
-AUGMENTATIONS = {"none": none, "light": light}
+AUGMENTATIONS = {"none": none, "light": light, "nnunet": nnunet}
+SAMPLERS = {"random": Random, "lesion": Lesion}
 """,
     "medseg/data/formats/__init__.py": """
 from __future__ import annotations
@@ -85,7 +87,25 @@ class Phantom:
                  contrast: tuple[float, float] = (0.1, 0.5)):
         pass
 """,
-    "medseg/data/augment.py": "def none(spatial_dims: int):\n    pass\n\ndef light(spatial_dims: int, *, flip: float = 0.5):\n    pass\n",
+    "medseg/data/augment.py": """
+def none(spatial_dims: int):
+    pass
+
+def light(spatial_dims: int, *, flip: float = 0.5):
+    pass
+
+def nnunet(spatial_dims: int, *, flip: float = 0.5):
+    pass
+""",
+    "medseg/data/sampling.py": """
+class Random:
+    def __init__(self, cases):
+        pass
+
+class Lesion:
+    def __init__(self, cases, *, size_exponent: float = 0.0):
+        pass
+""",
     "medseg/training/__init__.py": """
 from medseg.training.optimizers import adamw, sgd
 from medseg.training.schedules import cosine

@@ -10,7 +10,7 @@ class TestBuild:
         values = {"format": {"name": "phantom", "params": {"cases": 3}}, "patch_size": [8, 8], "spacing": [1, 2]}
         config = build(DataConfig, values)
         assert config.format == Component("phantom", {"cases": 3})
-        assert config.augmentation == Component("light")
+        assert config.augmentation == Component("nnunet")
 
     def test_a_weight_is_a_number_or_a_schedule(self) -> None:
         assert build(TermConfig, {"name": "dice", "weight": 2}).weight == 2.0
@@ -30,7 +30,7 @@ class TestDefaults:
         values = plain(tree)
         assert values["trainer"]["max_epochs"] == TrainerConfig().max_epochs
         assert values["optimizer"] == {"name": "adamw", "params": {}}
-        assert values["data"]["augmentation"] == {"name": "light", "params": {}}
+        assert values["data"]["augmentation"] == {"name": "nnunet", "params": {}}
         assert not {"name", "network"} & set(values)
         assert not {"patch_size", "format"} & set(values["data"])
         assert tree.value["seed"].origin == DEFAULT

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from medseg.config.build import defaults
+from medseg.config.kinds import alternatives
 from medseg.config.rules import RULES, check_rules
 from medseg.config.schema import Config
 from medseg.config.tree import wrap
@@ -20,7 +21,8 @@ class TestSingleKeys:
         [
             ("data", "folds", 1), ("data", "fold", -1), ("data", "test_fraction", 1.0), ("data", "test_fraction", -0.1),
             ("data", "spacing", [1.0, 0.0]),
-            ("data", "batch_size", 0), ("data", "patches_per_epoch", 0), ("data", "foreground_fraction", 1.1), ("data", "workers", -1),
+            ("data", "batch_size", 0), ("data", "patches_per_epoch", 0), ("data", "sampling", []), ("data", "store", ""),
+            ("data", "workers", -1),
             ("data", "cache_gib", -1.0), ("data", "patch_size", [64, 0]), ("data", "patch_size", [64, -64]), ("data", "root", ""),
             ("trainer", "max_epochs", 0), ("trainer", "devices", 0), ("trainer", "nodes", 0), ("trainer", "gradient_clip", -1),
             ("trainer", "accumulate", 0), ("validation", "every_epochs", 0), ("inference", "overlap", 1.0), ("inference", "overlap", -0.5),
@@ -33,7 +35,7 @@ class TestSingleKeys:
 
     @pytest.mark.parametrize(
         ("section", "key", "value"),
-        [("data", "foreground_fraction", 1.0), ("data", "foreground_fraction", 0), ("inference", "overlap", 0.0), ("data", "folds", 2),
+        [("inference", "overlap", 0.0), ("data", "folds", 2),
          ("data", "spacing", None), ("trainer", "gradient_clip", 0.0)],
     )  # fmt: skip
     def test_the_edge_that_is_allowed_is_allowed(self, section: str, key: str, value: object) -> None:
@@ -56,7 +58,7 @@ class TestSingleKeys:
             schema: Any = Config
             for part in key.split("."):
                 assert part in get_type_hints(schema), key
-                schema = get_type_hints(schema)[part]
+                schema = alternatives(get_type_hints(schema)[part])[0]
 
     def test_the_defaults_keep_every_rule(self) -> None:
         assert check_rules(defaults(Config)) == []
@@ -89,3 +91,24 @@ class TestBetweenKeys:
         terms = [{"weight": -0.1}, {"weight": 0}, {"weight": {"start": -1, "end": -1, "epochs": 0}}]
         keys = ["loss.terms[0].weight", *(f"loss.terms[2].weight.{key}" for key in ("start", "end", "epochs"))]
         assert keys_of({"loss": {"terms": terms}}) == keys
+
+
+class TestSampling:
+    @pytest.mark.parametrize(
+        ("fractions", "keys"),
+        [
+            ([0.5, 0.5], []),
+            ([0.1] * 10, []),
+            ([None], []),
+            ([0.5, 0.6], ["data.sampling"]),
+            ([0.5, None], ["data.sampling"]),
+            ([1.5, -0.5], ["data.sampling[0].fraction", "data.sampling[1].fraction"]),
+        ],
+    )
+    def test_the_fractions_are_shares_of_a_whole(self, fractions: list[float | None], keys: list[str]) -> None:
+        items = [{"name": "random"} | ({} if share is None else {"fraction": share}) for share in fractions]
+        assert keys_of({"data": {"sampling": items}}) == keys
+
+    @pytest.mark.parametrize(("key", "value"), [("probability", 1.1), ("lesions", 0), ("classes", [])])
+    def test_copy_paste_has_its_own_ranges(self, key: str, value: object) -> None:
+        assert keys_of({"data": {"copy_paste": {key: value}}}) == [f"data.copy_paste.{key}"]

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from medseg.data.case import Case, DataSet, Fault
-from medseg.data.check import check_cases, check_dataset
+from medseg.data.check import check_cases, check_dataset, inspect_dataset, layout_errors
 from medseg.data.formats.decathlon import Decathlon
 from medseg.data.formats.folders import Folders
 from medseg.data.formats.nnunet import NnUNet
 from medseg.data.labels import LabelSchema
+from medseg.data.splits import Splits
 
 SHAPE = (6, 7, 8)
 
@@ -200,9 +201,101 @@ class TestWarnings:
         image_of(tmp_path, "c2", 0).write_bytes(image_of(tmp_path, "c0", 0).read_bytes())
         assert check_dataset(dataset) == []
 
+    def test_nearly_the_same_image_in_another_group(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path)
+        for channel in range(2):
+            image = np.asarray(nibabel.load(image_of(tmp_path, "c0", channel)).dataobj)
+            save(image_of(tmp_path, "c2", channel), 40 * image + 3)
+        fault = self.only(dataset)
+        assert fault.case == "c2"
+        assert "nearly the same image as case 'c0' (correlation 1.000), in another group, so that" in fault.message
+        grouped = replace(dataset, cases=tuple(replace(case, group="p") for case in dataset.cases))
+        assert check_dataset(grouped) == []
+
+    def test_the_same_image_stored_in_another_orientation(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path)
+        for channel in range(2):
+            image = np.asarray(nibabel.load(image_of(tmp_path, "c0", channel)).dataobj)
+            save(image_of(tmp_path, "c2", channel), image[::-1].copy(), np.diag([-1.0, 1, 1, 1]))
+        label = np.asarray(nibabel.load(label_of(tmp_path, "c2")).dataobj)
+        save(label_of(tmp_path, "c2"), label, np.diag([-1.0, 1, 1, 1]))
+        assert "nearly the same image as case 'c0'" in self.only(dataset).message
+
+    def test_folds_that_a_duplicate_spoils_are_named(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path)
+        for channel in range(2):
+            image_of(tmp_path, "c2", channel).write_bytes(image_of(tmp_path, "c0", channel).read_bytes())
+        splits = Splits([], [{"train": ["c0", "c1"], "val": ["c2"]}, {"train": ["c0", "c2"], "val": ["c1"]}])
+        (fault,) = inspect_dataset(dataset, splits=splits).faults
+        assert fault.message == "shows the same image as case 'c0', in another group: one trains and one validates in fold 0"
+        for channel in range(2):
+            image = np.asarray(nibabel.load(image_of(tmp_path, "c0", channel)).dataobj)
+            save(image_of(tmp_path, "c2", channel), 40 * image + 3)
+        (fault,) = inspect_dataset(dataset, splits=splits).faults
+        assert fault.message.endswith("in another group: one trains and one validates in fold 0")
+
+    def test_a_case_of_other_voxels_orientation_and_intensities_than_the_others(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path, 12)
+        turned = np.array([[0.0, 4, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+        for channel in range(2):
+            save(image_of(tmp_path, "c5", channel), (1000 if channel else 1) * noise() + channel, turned)
+        save(label_of(tmp_path, "c5"), labelled(1), turned)
+        messages = [fault.message for fault in check_dataset(dataset) if fault.case == "c5"]
+        assert len(messages) == len(check_dataset(dataset)) == 3
+        assert any("has voxels of 4 x 1 x 1 mm, the others usually of 1 x 1 x 1 mm" in message for message in messages)
+        assert any("is stored as ARS, nearly all others as RAS" in message for message in messages)
+        assert any(message.startswith("b has intensities of") for message in messages)
+
     def test_a_class_that_never_occurs(self, tmp_path: Path) -> None:
         dataset = replace(make_dataset(tmp_path), labels=LabelSchema.exclusive({"liver": 1, "tumour": 2, "vessel": 3}))
         assert self.only(dataset).message == "class 'vessel' occurs in no readable label"
+
+
+class TestCounts:
+    def test_cases_and_voxels_of_each_class_are_counted(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path)
+        save(label_of(tmp_path, "c0"), np.zeros(SHAPE, np.uint8))
+        two = np.zeros(SHAPE, np.uint8)
+        two[0, 0, :6] = 2
+        save(label_of(tmp_path, "c1"), two)
+        truncate(label_of(tmp_path, "c2"))
+        found = inspect_dataset(dataset)
+        size = 2 * two.size
+        assert [(count.name, count.cases, count.voxels) for count in found.classes] == [
+            ("background", 2, size - 6),
+            ("liver", 0, 0),
+            ("tumour", 1, 6),
+        ]
+        assert found.classes[2].share == pytest.approx(6 / size)
+        assert (found.labelled, found.empty) == (2, 1)
+
+    def test_ignored_voxels_do_not_count_and_overlapping_classes_count_each(self, tmp_path: Path) -> None:
+        schema = LabelSchema(("whole", "core"), ((1, 2), (2,)), ignore_value=3)
+        dataset = replace(make_dataset(tmp_path, 1), labels=schema)
+        label = np.full(SHAPE, 3, np.uint8)
+        label[0, 0, :] = [0, 0, 0, 0, 1, 1, 2, 2]
+        save(label_of(tmp_path, "c0"), label)
+        found = inspect_dataset(dataset)
+        assert [(count.name, count.voxels, count.share) for count in found.classes] == [
+            ("background", 4, 0.5),
+            ("whole", 4, 0.5),
+            ("core", 2, 0.25),
+        ]
+
+    def test_without_a_label_all_is_zero(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path, 1)
+        dataset = replace(dataset, cases=(), test_cases=(replace(dataset.cases[0], label=None),))
+        found = inspect_dataset(dataset)
+        assert [(count.voxels, count.share) for count in found.classes] == [(0, 0.0)] * 3
+        assert found.labelled == 0
+
+
+class TestLayoutErrors:
+    def test_are_those_of_the_used_cases_and_repeated_ids(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path)
+        faults = (Fault("error", "c0", None, "x", "y"), Fault("warning", "c0", None, "x", "y"), Fault("error", "c1", None, "x", "y"))
+        dataset = replace(dataset, faults=faults, test_cases=(dataset.cases[2],))
+        assert [fault.case for fault in layout_errors(dataset, {"c0"})] == ["c0", "c2"]
 
 
 class TestFolders:

@@ -205,6 +205,104 @@ class TestResample:
             resample(np.zeros((1, *SHAPE), np.float32), Geometry(SHAPE, np.eye(4)), spacing, "linear")
 
 
+def ramp_of(geometry: Geometry, direction: tuple[float, float, float] = (1.0, 2.0, -1.0)) -> np.ndarray:
+    """Every voxel's own world coordinate along a direction, (1, *spatial)."""
+    index = np.stack(np.meshgrid(*map(np.arange, geometry.shape), indexing="ij"), axis=-1)
+    return ((index @ geometry.affine[:3, : geometry.spatial_dims].T + geometry.affine[:3, 3]) @ direction)[None]
+
+
+class TestResampleCubic:
+    @pytest.mark.parametrize("matrix", [np.eye(3), np.array([[0, 0, 1], [-1, 0, 0], [0, 1, 0]]), rotation(33)])
+    @pytest.mark.parametrize("spacing", [(0.5, 1.0, 2.0), (1.1, 0.9, 3.0), (1.9, 1.9, 1.9), (2.4, 3.0, 7.0)])
+    def test_every_voxel_keeps_its_world_coordinate(self, matrix: np.ndarray, spacing: tuple[float, ...]) -> None:
+        geometry = Geometry((40, 26, 20), affine_of(matrix))
+        result, target = resample(ramp_of(geometry), geometry, spacing, "cubic")
+        expected = ramp_of(target)
+        assert target.spacing == pytest.approx(spacing)
+        # Beyond the outermost centres the border is repeated, so that the new voxels there are left out.
+        edge = [int(np.ceil(old / new)) + 1 for old, new in zip(SPACING, spacing, strict=True)]
+        inner = (slice(None), *(slice(size, -size) for size in edge))
+        assert expected[inner].size > 0
+        np.testing.assert_allclose(result[inner], expected[inner], atol=0.02)
+
+    def test_pictures_keep_their_place(self) -> None:
+        geometry = Geometry((60, 40), np.diag([0.5, 0.8, 1, 1]))
+        result, target = resample(ramp_of(geometry, (1, 3, 0)), geometry, (0.6, 0.6), "cubic")
+        np.testing.assert_allclose(result[:, 3:-3, 3:-3], ramp_of(target, (1, 3, 0))[:, 3:-3, 3:-3], atol=0.01)
+
+    def test_nothing_leaves_the_range_of_its_channel(self) -> None:
+        geometry = Geometry((20, 20, 20), np.eye(4))
+        array = np.zeros((2, 20, 20, 20), np.float32)
+        array[0, 5:15, 5:15, 5:15], array[1, 5:15] = 1, -300
+        result, _ = resample(array, geometry, (0.4, 0.6, 0.8), "cubic")
+        assert (result[0].min(), result[0].max(), result[1].min(), result[1].max()) == (0, 1, -300, 0)
+        assert ((result[0] > 0.01) & (result[0] < 0.99)).any()
+
+    def test_it_is_closer_to_a_smooth_image_than_linear(self) -> None:
+        geometry = Geometry((24, 24, 24), affine_of(np.eye(3), (1, 1, 1), (0, 0, 0)))
+        middle = np.array([11.3, 12.2, 11.8])
+        array = blob(geometry, middle, 1.5)
+        errors = {}
+        for mode in ("cubic", "linear"):
+            result, target = resample(array, geometry, (0.4, 0.4, 0.4), mode)  # type: ignore[arg-type]
+            errors[mode] = np.abs(result - blob(target, middle, 1.5)).max()
+        assert errors["cubic"] < errors["linear"] / 4
+
+    def test_shrinking_averages(self) -> None:
+        geometry = Geometry((60, 60, 60), np.eye(4))
+        noise = np.random.default_rng(0).normal(size=(1, *geometry.shape)).astype(np.float32)
+        cubic, linear = (resample(noise, geometry, (3, 3, 3), mode)[0] for mode in ("cubic", "linear"))
+        assert cubic.std() < 0.35  # 27 voxels together have a deviation of 0.19, weighted ones somewhat more
+        assert linear.std() > 0.9
+
+    def test_slices_are_not_mixed_by_a_curve(self) -> None:
+        # Across thick slices a spline overshoots beside a bright one; straight lines do not.
+        array = np.zeros((1, 8, 8, 12), np.float32)
+        array[..., 6] = 1
+        array[..., 0] = -1  # so that the range of the channel leaves room for an overshoot
+        thick, even = (Geometry((8, 8, 12), np.diag([1, 1, size, 1])) for size in (3.1, 2.9))
+        assert resample(array, thick, (1, 1, 0.5), "cubic")[0][..., 20:].min() >= 0
+        assert resample(array, even, (1, 1, 0.5), "cubic")[0][..., 20:].min() < -0.05
+
+    def test_the_coarse_axis_is_taken_from_the_voxel_size(self) -> None:
+        noise = np.random.default_rng(0).normal(size=(1, 12, 14, 10)).astype(np.float32)
+        geometry = Geometry((12, 14, 10), np.diag([4, 1, 1, 1]))
+        result, target = resample(noise, geometry, (2, 1, 1), "cubic")
+        expected = resample_to(noise, geometry, target, "linear")
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+    def test_whole_numbers_and_tensors_come_out_in_float32(self) -> None:
+        geometry = Geometry(SHAPE, affine_of(np.eye(3)))
+        array = np.random.default_rng(4).integers(0, 200, size=(2, *SHAPE)).astype(np.uint8)
+        result, _ = resample(array, geometry, (1, 1, 1), "cubic")
+        assert result.dtype == np.float32
+        tensor, _ = resample(torch.from_numpy(array), geometry, (1, 1, 1), "cubic")
+        np.testing.assert_array_equal(tensor.numpy(), result)
+
+    def test_the_same_spacing_changes_nothing(self) -> None:
+        geometry = Geometry(SHAPE, affine_of(rotation(40)))
+        array = np.random.default_rng(2).normal(size=(2, *SHAPE)).astype(np.float32)
+        np.testing.assert_array_equal(resample(array, geometry, geometry.spacing, "cubic")[0], array)
+
+    def test_a_single_slice_survives(self) -> None:
+        result, target = resample(np.ones((1, 4, 4, 1), np.float32), Geometry((4, 4, 1), affine_of(np.eye(3))), (1, 1, 20.0), "cubic")
+        assert target.shape[2] == 1
+        assert (result == 1).all()
+
+    def test_it_agrees_with_simpleitks_b_spline(self) -> None:
+        geometry = Geometry((30, 28, 26), np.eye(4))
+        array = np.random.default_rng(5).normal(size=(1, *geometry.shape)).astype(np.float32)
+        result, target = resample(array, geometry, (0.7, 0.8, 0.9), "cubic")
+        image = SimpleITK.GetImageFromArray(array[0].transpose(2, 1, 0))
+        grid = SimpleITK.Image(*target.shape, SimpleITK.sitkFloat32)
+        grid.SetSpacing(target.spacing)
+        grid.SetOrigin(target.affine[:3, 3].tolist())
+        expected = SimpleITK.GetArrayFromImage(SimpleITK.Resample(image, grid, SimpleITK.Transform(), SimpleITK.sitkBSpline))
+        inner = (slice(9, -9),) * 3
+        low, high = array.min(), array.max()
+        np.testing.assert_allclose(result[0][inner], expected.transpose(2, 1, 0)[inner].clip(low, high), atol=5e-3)
+
+
 class TestResampleTo:
     def test_forth_and_back_restores_a_smooth_image(self) -> None:
         geometry = Geometry((48, 30, 16), affine_of(np.eye(3)))

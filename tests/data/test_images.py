@@ -12,7 +12,10 @@ from medseg.data.geometry import Geometry
 from medseg.data.images import (
     FileError,
     count_channels,
+    files_of,
     list_images,
+    lossless_suffix,
+    natural,
     read_geometry,
     read_image,
     read_label,
@@ -52,8 +55,42 @@ class TestNames:
         (tmp_path / "folder.png").mkdir()
         assert [path.name for path in list_images(tmp_path)] == ["a.nii.gz", "b.png"]
 
+    def test_numbers_sort_as_people_count(self) -> None:
+        assert sorted(["s10.png", "s9.png", "s1b.png", "s1.png"], key=natural) == ["s1.png", "s1b.png", "s9.png", "s10.png"]
+
+    def test_a_header_and_its_voxels_belong_together(self, tmp_path: Path) -> None:
+        write_label(tmp_path / "a.mhd", np.ones((2, 2, 2), np.uint8), Geometry((2, 2, 2), np.eye(4)))
+        assert [path.name for path in files_of(tmp_path / "a.mhd")] == ["a.mhd", "a.raw"]
+        assert [path.name for path in files_of(tmp_path / "b.nii.gz")] == ["b.nii.gz"]
+        (tmp_path / ".hidden").touch()
+        assert [path.name for path in files_of(tmp_path)] == ["a.mhd", "a.raw"]
+
 
 class TestVolumes:
+    @pytest.mark.parametrize(("unit", "scale"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)])
+    def test_units_of_length_become_millimetres(self, unit: str, scale: float, tmp_path: Path) -> None:
+        nifti = nibabel.Nifti1Image(np.ones((2, 3, 4), np.uint8), AFFINE)
+        nifti.header.set_xyzt_units(unit)
+        nibabel.save(nifti, tmp_path / "a.nii.gz")
+        expected = AFFINE.copy()
+        expected[:3] *= scale
+        for geometry in (read_geometry(tmp_path / "a.nii.gz"), read_image(tmp_path / "a.nii.gz")[1], read_label(tmp_path / "a.nii.gz")[1]):
+            np.testing.assert_allclose(geometry.affine, expected, rtol=1e-6)
+
+    def test_an_undefined_unit_means_millimetres(self, tmp_path: Path) -> None:
+        path = save_nifti(tmp_path / "a.nii", np.ones((2, 3, 4), np.uint8))
+        raw = bytearray(path.read_bytes())
+        raw[123] = 5
+        path.write_bytes(raw)
+        np.testing.assert_allclose(read_geometry(path).affine, AFFINE, rtol=1e-6)
+
+    @pytest.mark.parametrize("read", [read_image, read_label, read_geometry, count_channels])
+    def test_missing_voxels_of_a_header_are_named(self, read: object, tmp_path: Path) -> None:
+        write_label(tmp_path / "Case00.mhd", np.ones((2, 2, 2), np.uint8), Geometry((2, 2, 2), np.eye(4)))
+        (tmp_path / "Case00.raw").unlink()
+        with pytest.raises(FileError, match=r"Case00\.mhd: its voxels are in Case00\.raw, which does not exist; put Case00\.raw beside it"):
+            read(tmp_path / "Case00.mhd")  # type: ignore[operator]
+
     def test_the_fourth_axis_is_the_channels(self, tmp_path: Path) -> None:
         array = np.random.default_rng(0).normal(size=(3, 4, 5, 2)).astype(np.float32)
         path = save_nifti(tmp_path / "a.nii.gz", array)
@@ -166,6 +203,52 @@ class TestLabels:
         with pytest.raises(DataError, match=r"a\.png: the label map has 3 channels; store one integer per voxel"):
             read_label(tmp_path / "a.png")
 
+    def test_a_gif_with_a_grey_palette_gives_its_grey_levels(self, tmp_path: Path) -> None:
+        indices = Image.new("P", (2, 2))
+        indices.putpalette([255, 255, 255, 0, 0, 0, 128, 128, 128])
+        indices.putdata([0, 1, 2, 1])
+        indices.save(tmp_path / "a.gif", optimize=False)
+        assert read_label(tmp_path / "a.gif")[0].tolist() == [[255, 0], [128, 0]]
+        assert read_image(tmp_path / "a.gif")[0][0].tolist() == [[255, 0], [128, 0]]
+
+    def test_a_gif_in_colour_gives_its_indices(self, tmp_path: Path) -> None:
+        indices = Image.new("P", (2, 2))
+        indices.putpalette([9, 0, 0, 0, 200, 0, 0, 0, 77])
+        indices.putdata([0, 1, 2, 1])
+        indices.save(tmp_path / "a.gif", optimize=False)
+        assert read_label(tmp_path / "a.gif")[0].tolist() == [[0, 1], [2, 1]]
+
+    def test_label_maps_are_not_written_as_gif(self, tmp_path: Path) -> None:
+        assert lossless_suffix(".gif") == ".png"
+        with pytest.raises(FileError, match="cannot be stored in this format"):
+            write_label(tmp_path / "a.gif", np.ones((2, 2), np.uint8), Geometry((2, 2), np.eye(4)))
+
+    def test_a_palette_tiff_gives_its_indices(self, tmp_path: Path) -> None:
+        indices = Image.new("P", (2, 2))
+        indices.putpalette([0, 0, 0, 200, 0, 0])
+        indices.putdata([0, 1, 1, 0])
+        indices.save(tmp_path / "a.tif")
+        assert read_label(tmp_path / "a.tif")[0].tolist() == [[0, 1], [1, 0]]
+
+    def test_the_tint_that_jpeg_gives_a_grey_mask_is_no_colour(self, tmp_path: Path) -> None:
+        mask = np.zeros((32, 32, 3), np.uint8)
+        mask[8:24, 8:24] = 250, 255, 245
+        Image.fromarray(mask).save(tmp_path / "a.jpg", quality=95)
+        np.testing.assert_array_equal(read_label(tmp_path / "a.jpg")[0] > 127, mask[..., 0] > 127)
+        Image.fromarray(mask).save(tmp_path / "a.png")
+        with pytest.raises(FileError, match="3 channels"):
+            read_label(tmp_path / "a.png")
+
+    def test_colours_in_a_jpeg_mask_are_refused(self, tmp_path: Path) -> None:
+        Image.fromarray(np.repeat(COLOUR, 4, axis=0)).save(tmp_path / "a.jpg")
+        with pytest.raises(FileError, match="3 channels"):
+            read_label(tmp_path / "a.jpg")
+
+    def test_alpha_of_a_mask_is_dropped(self, tmp_path: Path) -> None:
+        rgba = np.dstack([np.repeat(GREY[..., None], 3, axis=2), np.full(GREY.shape, 255, np.uint8)])
+        Image.fromarray(rgba).save(tmp_path / "a.png")
+        np.testing.assert_array_equal(read_label(tmp_path / "a.png")[0], GREY)
+
     def test_floats_that_are_integers_are_fine(self, tmp_path: Path) -> None:
         array = np.array([0, 1, 2, 0.99999], np.float32).reshape(2, 2, 1)
         label, _ = read_label(save_nifti(tmp_path / "a.nii.gz", array))
@@ -275,6 +358,10 @@ class TestBadFiles:
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"gone\.nii\.gz: the file does not exist"):
             read_image(tmp_path / "gone.nii.gz")
+
+    def test_a_missing_folder_of_slices_is_missing_and_no_format(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"Ground: the file does not exist"):
+            read_label(tmp_path / "Ground")
 
     def test_an_unknown_format_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"a\.dcm: not an image format"):

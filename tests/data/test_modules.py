@@ -16,12 +16,10 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 import medseg.data
-from medseg.config.schema import Component, DataConfig
-from medseg.data import AUGMENTATIONS, DATA_MODULES, FORMATS
-from medseg.data.augmentation import light
+from medseg.config.schema import Component, CopyPasteConfig, DataConfig, SamplerConfig
+from medseg.data import AUGMENTATIONS, DATA_MODULES, FORMATS, SAMPLERS
 from medseg.data.modules import OrganDataModule, SegmentationDataModule, SmallLesionDataModule
-from medseg.data.preparation import PreparedCase
-from medseg.data.sampling import ClassSampler, LesionSampler
+from medseg.data.preparation import CaseArrays, PreparedCase, Preparer
 from medseg.errors import DataError
 
 
@@ -37,6 +35,7 @@ def config(phantoms: Path) -> DataConfig:
         format=Component("phantom", {"kind": "lesions_2d", "cases": 10, "test_cases": 3, "size": [40, 40]}),
         patch_size=[16, 16],
         root=str(phantoms),
+        store=str(phantoms / "prepared"),
         batch_size=4,
         patches_per_epoch=8,
     )
@@ -49,6 +48,7 @@ def config_3d(phantoms: Path) -> DataConfig:
         patch_size=[16, 16, 16],
         module="organ",
         root=str(phantoms),
+        store=str(phantoms / "prepared"),
         folds=2,
         normalisation="ct",
         patches_per_epoch=4,
@@ -57,8 +57,12 @@ def config_3d(phantoms: Path) -> DataConfig:
 
 def on_rank(data: SegmentationDataModule, rank: int, world_size: int) -> SegmentationDataModule:
     """Pretends that a trainer with several processes holds the module."""
-    device = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, strategy=device)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        global_rank=rank,
+        world_size=world_size,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        fit_loop=SimpleNamespace(epoch_progress=SimpleNamespace(current=SimpleNamespace(processed=0))),
+    )
     return data
 
 
@@ -100,21 +104,22 @@ def fit(data: SegmentationDataModule, epochs: int = 2) -> Recorder:
 
 class TestRegistries:
     def test_names_are_those_of_the_design(self) -> None:
-        assert set(FORMATS) == {"decathlon", "nnunet", "folders", "phantom"}
+        assert set(FORMATS) == {"decathlon", "nnunet", "folders", "cases", "table", "recipe", "phantom"}
         assert set(DATA_MODULES) == {"small_lesion", "organ"}
-        assert {"none", "light"} <= set(AUGMENTATIONS)
+        assert set(AUGMENTATIONS) == {"nnunet", "light", "none", "ultrasound", "fundus", "dermoscopy", "microscopy", "xray"}
+        assert set(SAMPLERS) == {"random", "foreground", "class", "case", "lesion", "hard_case"}
 
     def test_they_are_literals_that_can_be_read_without_importing(self) -> None:
         tree = ast.parse(Path(inspect.getfile(medseg.data)).read_text(encoding="utf-8"))
         found = {node.target.id: node.value for node in tree.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
-        for name in ("FORMATS", "AUGMENTATIONS", "DATA_MODULES"):
+        for name in ("FORMATS", "AUGMENTATIONS", "SAMPLERS", "DATA_MODULES"):
             value = found[name]
             assert isinstance(value, ast.Dict)
             assert all(isinstance(entry, ast.Name) for entry in value.values)
 
     def test_the_modules_differ_in_what_patches_are_centred_on(self) -> None:
-        assert SmallLesionDataModule.centre_sampler is LesionSampler
-        assert OrganDataModule.centre_sampler is ClassSampler
+        assert SmallLesionDataModule.centred_on == "lesion"
+        assert OrganDataModule.centred_on == "class"
 
 
 class TestStages:
@@ -195,6 +200,12 @@ class TestLoaders:
         for one, two in zip(plain.val_dataloader(), workers.val_dataloader(), strict=True):
             np.testing.assert_array_equal(one.image, two.image)
 
+    def test_the_config_says_what_patches_are_centred_on(self, config: DataConfig) -> None:
+        one = {"patch_size": [1, 1], "patches_per_epoch": 40, "batch_size": 1, "augmentation": Component("none")}
+        data = SmallLesionDataModule(replace(config, sampling=[SamplerConfig("foreground")], **one), seed=0)
+        data.setup("fit")
+        assert all(batch["label"].max() == 1 for batch in data.train_dataloader())
+
     def test_half_of_the_patches_are_centred_on_foreground(self, config: DataConfig) -> None:
         config = replace(config, patch_size=[1, 1], patches_per_epoch=200, batch_size=1, augmentation=Component("none"))
         data = SmallLesionDataModule(config, seed=0)
@@ -252,19 +263,47 @@ class TestTrainer:
         assert [case.case.id for case in recorder.validated] == data.case_ids("val")
         assert all(isinstance(case.image, np.ndarray) for case in recorder.validated)
 
-    def test_cases_are_prepared_once(self, config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-        data = SmallLesionDataModule(config, seed=0)
+    def test_cases_are_prepared_once_for_all_folds_and_normalisations(
+        self, config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = replace(config, store=str(tmp_path))
         prepared: list[str] = []
-        prepare = type(data.preparer).prepare
+        arrays = Preparer.arrays
 
-        def counted(self: Any, case: Any, labels: Any) -> PreparedCase:
+        def counted(self: Preparer, case: Any, labels: Any) -> CaseArrays:
             prepared.append(case.id)
-            return prepare(self, case, labels)
+            return arrays(self, case, labels)
 
-        monkeypatch.setattr(type(data.preparer), "prepare", counted)
-        data.setup("fit")
-        fit(data)
+        monkeypatch.setattr(Preparer, "arrays", counted)
+        for options in ({}, {"fold": 1}, {"normalisation": "ct"}, {"workers": 1}):
+            fit(SmallLesionDataModule(replace(config, **options), seed=0), epochs=1)
+        data = SmallLesionDataModule(config, seed=0)
         assert sorted(prepared) == sorted(data.case_ids("train") + data.case_ids("val"))
+
+    @pytest.mark.parametrize("options", [{}, {"copy_paste": CopyPasteConfig(1.0)}])
+    def test_the_device_makes_the_same_patches_as_the_loader(self, config: DataConfig, options: dict[str, Any]) -> None:
+        here, there = (fit(SmallLesionDataModule(replace(config, augment_on=on, **options), seed=0)) for on in ("worker", "device"))
+        for (_, one), (_, two) in zip(here.trained, there.trained, strict=True):
+            assert torch.equal(one["label"], two["label"])
+            torch.testing.assert_close(one["image"], two["image"], rtol=1e-4, atol=1e-4)
+
+    def test_lesions_are_copied_where_the_config_asks_for_it(self, config: DataConfig) -> None:
+        plain, pasted = (
+            SmallLesionDataModule(replace(config, copy_paste=options, augmentation=Component("none")), seed=0)
+            for options in (None, CopyPasteConfig(1.0))
+        )
+        for data in (plain, pasted):
+            data.setup("fit")
+        foreground = [[int((data.patches[n]["label"] > 0).sum()) for n in range(20)] for data in (plain, pasted)]
+        assert all(two >= one for one, two in zip(*foreground, strict=True))
+        assert sum(foreground[1]) > sum(foreground[0])
+
+    def test_a_resumed_run_goes_on_with_the_patches_of_its_epoch(self, config: DataConfig) -> None:
+        data = on_rank(SmallLesionDataModule(replace(config, workers=1), seed=0), 0, 1)
+        data.setup("fit")
+        data.trainer.fit_loop.epoch_progress.current.processed = 3  # type: ignore[union-attr]
+        (first, *_) = data.train_dataloader()
+        assert torch.equal(first["image"][0], data.patches[3 * len(data.patches)]["image"])
 
 
 class TestStatistics:
@@ -306,7 +345,7 @@ class TestFaults:
             ({"spacing": [1.0, 1.0, 1.0]}, r"data\.spacing.*2-D"),
             ({"patches_per_epoch": 3}, r"data\.patches_per_epoch=3.*data\.batch_size=4"),
             ({"fold": 5}, r"data\.fold=5.*5 folds"),
-            ({"augmentation": Component("light", {"scale": 2.0})}, r"data\.augmentation\.params: scale"),
+            ({"augmentation": Component("light", {"scale": [2.0, 1.0]})}, r"data\.augmentation\.params: scale"),
         ],
     )
     def test_what_does_not_fit_together_is_refused_at_once(self, config: DataConfig, options: dict[str, Any], message: str) -> None:
@@ -323,7 +362,7 @@ class TestFaults:
         data = SmallLesionDataModule(config, seed=0)
         empty = next(case for case in data.dataset.cases if not np.any(case.read_label()[0]))
         data.splits.folds[0]["train"] = [empty.id]
-        with pytest.raises(DataError, match="none of the 1 training cases has any foreground"):
+        with pytest.raises(DataError, match=r"data\.sampling.*none of the 1 training cases has"):
             data.setup("fit")
 
     def test_a_stage_without_cases_is_refused(self, config: DataConfig) -> None:
@@ -332,25 +371,33 @@ class TestFaults:
         with pytest.raises(DataError, match=r"no test cases; set data\.test_fraction"):
             data.setup("test")
 
-    def test_check_passes_on_sound_data(self, config: DataConfig) -> None:
-        SmallLesionDataModule(config, seed=0).check()
+    def test_a_normalisation_for_each_channel_fits_the_channels(self, config: DataConfig) -> None:
+        with pytest.raises(DataError, match=r"data\.normalisation=.*1 names"):
+            SmallLesionDataModule(replace(config, normalisation=["zscore", "unit"]), seed=0)
+        SmallLesionDataModule(replace(config, normalisation=["unit"]), seed=0)
 
-    def test_check_names_the_first_faults_and_counts_the_rest(self, config: DataConfig, tmp_path: Path) -> None:
-        broken = replace(config, root=str(tmp_path))
+    def test_what_cannot_augment_on_the_device_is_refused_there(self, config: DataConfig) -> None:
+        data = SmallLesionDataModule(replace(config, augmentation=Component("fundus"), augment_on="device"), seed=0)
+        data.setup("fit")
+        with pytest.raises(DataError, match=r"data\.augment_on=device.*fundus"):
+            data.train_dataloader()
+
+    def test_preparing_names_the_first_faults_and_counts_the_rest(self, config: DataConfig, tmp_path: Path) -> None:
+        broken = replace(config, root=str(tmp_path), store=str(tmp_path / "prepared"))
         data = SmallLesionDataModule(broken, seed=0)
         for case in data.dataset.cases[:7]:
             case.images[0].write_bytes(b"no picture")
-        with pytest.raises(DataError, match=r"has 7 faults.*medseg check") as caught:
-            data.check()
+        with pytest.raises(DataError, match=r"7 cases.*medseg check") as caught:
+            data.prepare_cases()
         message = str(caught.value)
         assert str(data.dataset.cases[0].images[0]) in message
         assert "... and 2 more" in message
 
-    def test_check_looks_only_at_cases_of_the_run(self, config: DataConfig, tmp_path: Path) -> None:
-        data = SmallLesionDataModule(replace(config, root=str(tmp_path)), seed=0)
+    def test_only_cases_of_the_run_are_prepared(self, config: DataConfig, tmp_path: Path) -> None:
+        data = SmallLesionDataModule(replace(config, root=str(tmp_path), store=str(tmp_path / "prepared")), seed=0)
         unused = data.splits.folds[0]["train"].pop()
         next(case for case in data.dataset.cases if case.id == unused).images[0].write_bytes(b"no picture")
-        data.check()
+        data.prepare_cases()
 
 
 class TestRealData:
@@ -384,11 +431,3 @@ class TestRealData:
         image = data.preparer.prepare(data.cases("train")[0], data.dataset.labels).image
         assert image.shape[0] == data.channels == 3
         assert 0 <= image.min() < image.max() <= 1
-
-
-@pytest.mark.parametrize("name", ["light", "strong"])
-def test_shipped_defaults_are_the_signature_of_the_augmentation(name: str) -> None:
-    # What a config file may set is what the function takes.
-    keywords = [p for p in inspect.signature(AUGMENTATIONS[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    assert {p.name for p in inspect.signature(light).parameters.values() if p.kind is p.KEYWORD_ONLY} <= {p.name for p in keywords}
-    assert all(type(p.default) in (bool, float) for p in keywords)

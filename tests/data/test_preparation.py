@@ -13,7 +13,7 @@ from PIL import Image
 
 from medseg.data.case import Case
 from medseg.data.labels import IGNORE, LabelSchema
-from medseg.data.preparation import Preparer, foreground_statistics
+from medseg.data.preparation import Preparer, compact
 from medseg.errors import DataError
 
 LABELS = LabelSchema.exclusive({"background": 0, "small": 3, "large": 7, "ignore": 9})
@@ -186,47 +186,54 @@ class TestZscore:
 
 
 class TestCt:
-    @pytest.fixture
-    def cases(self, tmp_path: Path) -> list[Case]:
-        # Foreground (7) of mean 50 and deviation 10 in one case, background far away; the other case has no foreground.
-        rng = np.random.default_rng(0)
-        label = np.zeros((20, 20, 20), dtype=np.uint8)
-        label[5:15, 5:15] = 7
-        label[0] = 9
-        image = np.where(label == 7, rng.normal(50, 10, label.shape), -1000).astype(np.float32)
-        empty = np.zeros((20, 20, 20), dtype=np.uint8)
-        return [write_case(tmp_path, image, label, name="full"), write_case(tmp_path, image, empty, name="empty")]
+    def test_intensities_are_clipped_and_standardised(self, tmp_path: Path) -> None:
+        statistics = {"low": [70.0], "high": [130.0], "mean": [100.0], "std": [10.0]}
+        image = Preparer("ct", statistics=statistics).prepare(write_case(tmp_path, volume()), LABELS).image
+        np.testing.assert_allclose(image[0], np.clip((volume() - 100) / 10, -3, 3), atol=1e-5)
 
-    def test_statistics_are_those_of_the_foreground(self, cases: list[Case]) -> None:
-        statistics = foreground_statistics(cases, LABELS)
-        values = nibabel.load(cases[0].images[0]).get_fdata()[5:15, 5:15].ravel()
-        assert statistics["mean"] == pytest.approx([values.mean()], rel=1e-5)
-        assert statistics["std"] == pytest.approx([values.std()], rel=1e-5)
-        assert statistics["low"] == pytest.approx([np.percentile(values, 0.5)], rel=1e-5)
-        assert statistics["high"] == pytest.approx([np.percentile(values, 99.5)], rel=1e-5)
-
-    def test_statistics_are_plain_numbers(self, cases: list[Case]) -> None:
-        statistics = foreground_statistics(cases, LABELS)
-        assert all(type(value) is float for values in statistics.values() for value in values)
-
-    def test_intensities_are_clipped_and_standardised(self, cases: list[Case]) -> None:
-        statistics = {"low": [30.0], "high": [70.0], "mean": [50.0], "std": [10.0]}
-        image = Preparer("ct", statistics=statistics).prepare(cases[0], LABELS).image
-        original = nibabel.load(cases[0].images[0]).get_fdata()
-        np.testing.assert_allclose(image[0], np.clip((original - 50) / 10, -2, 2), atol=1e-5)
-
-    def test_without_statistics_it_is_refused(self) -> None:
+    def test_without_statistics_nothing_is_normalised(self, tmp_path: Path) -> None:
+        case = write_case(tmp_path, volume())
         with pytest.raises(ValueError, match="statistics"):
-            Preparer("ct")
+            Preparer("ct").prepare(case, LABELS)
+        np.testing.assert_array_equal(Preparer("ct").arrays(case, LABELS).image[0], volume())
 
-    def test_training_cases_without_foreground_are_refused(self, cases: list[Case]) -> None:
-        with pytest.raises(DataError, match="foreground"):
-            foreground_statistics(cases[1:], LABELS)
-
-    def test_another_number_of_channels_is_refused(self, cases: list[Case]) -> None:
+    def test_another_number_of_channels_is_refused(self, tmp_path: Path) -> None:
         statistics = {key: [1.0, 2.0] for key in ("low", "high", "mean", "std")}
-        with pytest.raises(DataError, match="has 1 channels, the training data had 2"):
-            Preparer("ct", statistics=statistics).prepare(cases[0], LABELS)
+        with pytest.raises(DataError, match=r"case_image\.nii\.gz.* 1 channels, the training data had 2"):
+            Preparer("ct", statistics=statistics).prepare(write_case(tmp_path, volume()), LABELS)
+
+
+class TestArrays:
+    @pytest.mark.parametrize(
+        ("values", "dtype"),
+        [([0, 255], np.uint8), ([0, 256], np.uint16), ([-1000, 3000], np.int16), ([-1, 40000], np.float32), ([0, 0.5], np.float32)],
+    )
+    def test_raw_intensities_lie_in_the_smallest_type_that_holds_them(self, tmp_path: Path, values: list[float], dtype: type) -> None:
+        image = np.resize(np.array(values, dtype=np.float32), (4, 5, 6))
+        arrays = Preparer("zscore").arrays(write_case(tmp_path, image), LABELS)
+        assert arrays.image.dtype == dtype
+        np.testing.assert_array_equal(arrays.image[0], image)
+
+    def test_one_fraction_among_many_integers_keeps_float32(self) -> None:
+        image = np.zeros((1, 100, 100), dtype=np.float32)
+        image[0, -1, -1] = 0.5
+        assert compact(image) is image
+
+    def test_normalised_they_are_the_prepared_case(self, tmp_path: Path) -> None:
+        case = write_case(tmp_path, volume(), label_map(), affine_of("LIP", (1.0, 2.0, 3.0)))
+        preparer = Preparer("zscore", (1.5, 1.5, 1.5))
+        arrays, prepared = preparer.arrays(case, LABELS), preparer.prepare(case, LABELS)
+        np.testing.assert_array_equal(preparer.normaliser(arrays.image, arrays.intensities), prepared.image)
+        assert arrays.label is not None
+        np.testing.assert_array_equal(arrays.label, prepared.label)
+        assert arrays.geometry.mismatch(prepared.geometry) is None
+
+    def test_no_intensity_leaves_the_range_of_the_files(self, tmp_path: Path) -> None:
+        image = (volume() > 100).astype(np.float32)
+        arrays = Preparer("zscore", (0.6, 0.6, 0.6)).arrays(write_case(tmp_path, image), LABELS)
+        assert (arrays.intensities.low, arrays.intensities.high) == ((0.0,), (1.0,))
+        assert arrays.image.min() == 0
+        assert arrays.image.max() == 1
 
 
 class TestUnit:

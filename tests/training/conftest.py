@@ -14,6 +14,7 @@ name: tiny
 data:
   format: {name: phantom, params: {kind: lesions_2d, cases: 6, test_cases: 2, size: [48, 48]}}
   root: ROOT
+  store: ROOT-prepared
   folds: 3
   patch_size: [32, 32]
   batch_size: 2

@@ -86,6 +86,7 @@ class TestTrain:
         small = "48, 48" if axes == 2 else "32, 32, 32"
         overrides = [
             f"data.format.params={{kind: lesions_{axes}d, cases: 5, test_cases: 1, size: [{small}]}}", f"data.root={tmp_path / 'set'}",
+            f"data.store={tmp_path / 'prepared'}",
             f"data.patch_size=[{'32, 32' if axes == 2 else '16, 16, 16'}]", "data.batch_size=2", "data.patches_per_epoch=2",
             "trainer.max_epochs=1", "trainer.precision=32-true", "trainer.accelerator=cpu", f"runs_dir={tmp_path / 'runs'}",
         ]  # fmt: skip

@@ -58,7 +58,7 @@ class Decathlon:
             channels=channels,
             labels=labels,
             spatial_dims=layout.spatial_dims(path for case in cases for path in case.images),
-            suffix=layout.label_suffix(suffix_of(case.label) for case in cases if case.label),
+            suffix=layout.label_suffix(suffix_of(case.label_file) for case in cases if case.label),
             test_cases=_cases(content.get("test", []), "test", root, source, len(channels)),
             faults=tuple(faults),
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.data.case import Case, DataSet, Fault
 from medseg.data.formats import layout
-from medseg.data.images import RASTER_SUFFIXES, count_channels, list_images, stem_of, suffix_of
+from medseg.data.images import list_images, stem_of, suffix_of
 from medseg.data.labels import LabelSchema
 from medseg.errors import DataError
 
@@ -72,17 +73,17 @@ class Folders:
         labels, name = self._labels(root)
         cases, faults = self._pair(images, masks, mask_folder)
         spatial_dims = layout.spatial_dims(images)
-        channels = self.channels or _most_channels(images, spatial_dims)
-        cases = [Case(case.id, case.images, case.label, case.group, channels) for case in cases]
+        channels = self.channels or layout.most_channels(images, spatial_dims)
+        cases = [replace(case, channels=channels) for case in cases]
         grouped, group_faults = layout.assign_groups(cases, root, self.groups)
         return DataSet(
             name=name,
             root=root,
             cases=grouped,
-            channels=_channel_names(channels, spatial_dims),
+            channels=layout.names_of_channels(channels, spatial_dims),
             labels=labels,
             spatial_dims=spatial_dims,
-            suffix=layout.label_suffix(suffix_of(case.label) for case in cases if case.label),
+            suffix=layout.label_suffix(suffix_of(case.label_file) for case in cases if case.label),
             faults=(*faults, *group_faults),
         )
 
@@ -104,26 +105,11 @@ class Folders:
         source, content = root / "dataset.json", {}
         if source.is_file():
             content = layout.read_json(source)
-        if self.labels is not None:
-            schema = layout.schema_from_json(self.labels, Path("data.format.params.labels"))
-        elif "labels" in content:
-            schema = layout.schema_from_json(content["labels"], source, content.get("regions_class_order"))
-        else:
-            return self._binary("foreground", 1, 0 if self.threshold is None else self.threshold), str(content.get("name", root.name))
-        if self.threshold is not None:
-            if schema.num_classes != 1 or schema.ignore_value is not None:
-                names = ", ".join(schema.classes)
-                raise DataError(f"data.format.params.threshold parts one class from the background, but the labels are {names}; remove it")
-            schema = self._binary(schema.classes[0], schema.paint[0], self.threshold)
-        return layout.select_classes(schema, self.classes), str(content.get("name", root.name))
-
-    def _binary(self, name: str, value: int, threshold: int) -> LabelSchema:
-        """One class above a threshold, written as 255 where its own value lies below."""
-        try:
-            schema = LabelSchema((name,), ((value if value > threshold else 255,),), threshold=threshold)
-        except ValueError as error:
-            raise DataError(f"data.format.params.threshold: {error}; give a number from 0 to 254") from error
-        return layout.select_classes(schema, self.classes)
+        name = str(content.get("name", root.name))
+        if self.labels is None and "labels" in content:
+            labels = layout.schema_from_json(content["labels"], source, content.get("regions_class_order"))
+            return layout.select_classes(layout.with_threshold(labels, self.threshold), self.classes), name
+        return layout.schema_from_params(self.labels, self.threshold, self.classes), name
 
     def _pair(self, images: list[Path], masks: list[Path], mask_folder: Path) -> tuple[list[Case], list[Fault]]:
         """One case per image, with the mask of its name, and what has no counterpart."""
@@ -164,24 +150,3 @@ class Folders:
         expected = f"{stem_of(images[0])}{self.mask_suffix}"
         advice = f"set data.format.params.mask_suffix={endings.most_common(1)[0][0]}" if endings else "rename the masks after their images"
         return f"{mask_folder}: no mask is named after an image ({images[0].name} needs {expected}.*, there is {masks[0].name}); {advice}"
-
-
-def _most_channels(images: Iterable[Path], spatial_dims: int) -> int:
-    """3 if any picture is in colour, otherwise what the first readable file holds."""
-    if spatial_dims == 3:
-        return layout.channels_of_first(images)
-    found = []
-    for path in images:
-        try:
-            found.append(count_channels(path))
-        except DataError:
-            continue  # check_dataset reports it
-        if suffix_of(path) in RASTER_SUFFIXES and found[-1] == 3:
-            break
-    return max(found, default=1)
-
-
-def _channel_names(channels: int, spatial_dims: int) -> tuple[str, ...]:
-    if channels == 1:
-        return ("image",)
-    return ("red", "green", "blue") if (channels, spatial_dims) == (3, 2) else tuple(f"channel_{index}" for index in range(channels))

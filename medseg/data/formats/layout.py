@@ -7,11 +7,12 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from medseg.data.case import Case, Fault
-from medseg.data.images import count_channels, list_images, lossless_suffix, read_geometry, suffix_of
+from medseg.data.images import RASTER_SUFFIXES, count_channels, list_images, lossless_suffix, read_geometry, suffix_of
 from medseg.data.labels import LabelSchema
 from medseg.errors import DataError
 
@@ -104,6 +105,46 @@ def schema_from_json(labels: Any, source: Path, regions_order: Any = None, class
     return select_classes(schema, classes)
 
 
+def schema_from_params(labels: Mapping[str, int] | None, threshold: int | None, classes: Sequence[str] | None) -> LabelSchema:
+    """Build the schema that a format's parameters `labels`, `threshold` and `classes` describe.
+
+    Args:
+        labels: Name -> value. None: a single class "foreground", which is every value above the threshold.
+        threshold: For masks of one class: values above it are the class. None: 0 where there are no labels.
+        classes: The classes to keep; None keeps all.
+
+    Raises:
+        DataError: When they make no sense together.
+    """
+    if labels is None:
+        schema = _binary("foreground", 1, 0 if threshold is None else threshold)
+    else:
+        schema = with_threshold(schema_from_json(labels, Path("data.format.params.labels")), threshold)
+    return select_classes(schema, classes)
+
+
+def with_threshold(schema: LabelSchema, threshold: int | None) -> LabelSchema:
+    """The schema of one class, which is every value above a threshold; the schema itself where there is none.
+
+    Raises:
+        DataError: When the schema has several classes or an ignore label.
+    """
+    if threshold is None:
+        return schema
+    if schema.num_classes != 1 or schema.ignore_value is not None:
+        names = ", ".join(schema.classes)
+        raise DataError(f"data.format.params.threshold parts one class from the background, but the labels are {names}; remove it")
+    return _binary(schema.classes[0], schema.paint[0], threshold)
+
+
+def _binary(name: str, value: int, threshold: int) -> LabelSchema:
+    """One class above a threshold, written as 255 where its own value lies below."""
+    try:
+        return LabelSchema((name,), ((value if value > threshold else 255,),), threshold=threshold)
+    except ValueError as error:
+        raise DataError(f"data.format.params.threshold: {error}; give a number from 0 to 254") from error
+
+
 def select_classes(schema: LabelSchema, classes: Sequence[str] | None) -> LabelSchema:
     """The schema with the classes that the config asks for; all of them for None.
 
@@ -161,7 +202,7 @@ def assign_groups(cases: Iterable[Case], root: Path, rule: str | None) -> tuple[
     for case in cases:
         if case.id not in groups:
             faults.append(Fault("error", case.id, source, f"case '{case.id}' has no group", remedy))
-    return tuple(Case(case.id, case.images, case.label, groups.get(case.id, case.id), case.channels) for case in cases), faults
+    return tuple(replace(case, group=groups.get(case.id, case.group)) for case in cases), faults
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -202,6 +243,28 @@ def channels_of_first(paths: Iterable[Path]) -> int:
         DataError: When none can be read: what is wrong with the first.
     """
     return _first_readable(paths, count_channels)
+
+
+def most_channels(images: Iterable[Path], spatial_dims: int) -> int:
+    """Channels of images that are one file each: of pictures 3 if any is in colour, of volumes what the first readable file holds."""
+    if spatial_dims == 3:
+        return channels_of_first(images)
+    found = []
+    for path in images:
+        try:
+            found.append(count_channels(path))
+        except DataError:
+            continue  # check_dataset reports it
+        if suffix_of(path) in RASTER_SUFFIXES and found[-1] == 3:
+            break
+    return max(found, default=1)
+
+
+def names_of_channels(channels: int, spatial_dims: int) -> tuple[str, ...]:
+    """Names for channels that nobody named."""
+    if channels == 1:
+        return ("image",)
+    return ("red", "green", "blue") if (channels, spatial_dims) == (3, 2) else tuple(f"channel_{index}" for index in range(channels))
 
 
 def _first_readable(paths: Iterable[Path], look: Any) -> int:

@@ -1,0 +1,145 @@
+"""The report of a plan: one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from medseg.config.read import write_text as yaml_text
+from medseg.data.planning.figures import bars, histogram
+from medseg.data.planning.fingerprint import PERCENTILES, Fingerprint
+from medseg.data.planning.plan import Plan
+from medseg.files import write_text
+
+MOST_CLASSES = 30
+"""Classes whose lesions are drawn one by one."""
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b2430; --faint: #5b6675; --paper: #ffffff; --line: #d8dee6; --bar: #3b6ea8; --mark: #c2410c; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e5e9ef; --faint: #9aa5b4; --paper: #14181d; --line: #313842; --bar: #6ea3dd; --mark: #fb923c; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
+body { max-width: 1160px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
+p.sub { color: var(--faint); margin-top: .2rem; }
+table { border-collapse: collapse; width: 100%; } td, th { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; }
+tr { border-bottom: 1px solid var(--line); } th { color: var(--faint); font-weight: 500; }
+code { font: 13px ui-monospace, monospace; white-space: nowrap; }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem 1.2rem; }
+svg { max-width: 100%; height: auto; } svg rect { fill: var(--bar); }
+svg text { fill: var(--faint); font: 11px system-ui, sans-serif; } svg text.title { fill: var(--ink); font-size: 12.5px; }
+svg line.median { stroke: var(--mark); stroke-width: 1.5; }
+.warning { border-left: 3px solid var(--mark); padding: .1rem .8rem; margin: .5rem 0; }
+"""
+
+
+def write_report(fingerprint: Fingerprint, plan: Plan, path: Path, train: str) -> None:
+    """Writes the report: the plan with its reasons, warnings, and the distributions that led to it.
+
+    Args:
+        fingerprint: What the cases look like.
+        plan: The plan.
+        path: The HTML file.
+        train: The command that trains it, as the page shows it.
+    """
+    cases = fingerprint.cases
+    facts = [
+        f"{len(cases)} cases",
+        f"{sum(case.labelled for case in cases)} labelled",
+        plan.dimensions.split(":")[0],
+        f"channels {', '.join(fingerprint.channels)}",
+        f"classes {', '.join(fingerprint.classes)}",
+    ]
+    orientations = sorted({case.orientation for case in cases} - {""})
+    if orientations:
+        facts.append(f"files oriented {', '.join(orientations)}")
+    body = [
+        f"<h1>{escape(fingerprint.name)}</h1>",
+        f'<p class="sub">{escape("; ".join(facts))}</p>',
+        f"<p>Train with <code>{escape(train)}</code></p>",
+        *(f'<p class="warning">{escape(warning)}</p>' for warning in plan.warnings),
+        "<h2>Plan</h2>",
+        _decisions(plan),
+        "<h2>Network</h2>",
+        _levels(plan),
+        *_section("Grid", _grid(fingerprint)),
+        *_section("Intensities", _intensities(fingerprint)),
+        *_section("Classes", _classes(fingerprint)),
+        *_section("Lesions", _lesions(fingerprint)),
+    ]
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(fingerprint.name)}: plan</title>'
+    text = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"
+    write_text(path, text)
+
+
+def _decisions(plan: Plan) -> str:
+    rows = [f"<tr><td>axes</td><td></td><td>{escape(plan.dimensions)}</td></tr>"]
+    for decision in plan.decisions:
+        value = yaml_text({"x": decision.value}).strip().removeprefix("x:").strip()
+        rows.append(
+            f"<tr><td><code>{escape(decision.key)}</code></td><td><code>{escape(value)}</code></td>"
+            f"<td>{escape(decision.note)}. {escape(decision.reason[:1].upper() + decision.reason[1:])}.</td></tr>"
+        )
+    return f"<table><tr><th>key</th><th>value</th><th>why</th></tr>{''.join(rows)}</table>"
+
+
+def _levels(plan: Plan) -> str:
+    maps = "16-bit" if plan.half else "32-bit"
+    rows = [
+        f"<tr><td>{number}</td><td>{_by(level.size)}</td><td>{_by(level.stride)}</td><td>{_by(level.kernel)}</td><td>{level.features}</td></tr>"
+        for number, level in enumerate(plan.levels)
+    ]
+    head = "<tr><th>level</th><th>voxels</th><th>stride</th><th>kernel</th><th>features</th></tr>"
+    memory = f"about {plan.memory / 2**30:.1f} of {plan.memory_gib:g} GiB a training step with {maps} maps"
+    return f"<table>{head}{''.join(rows)}</table><p>{memory}</p>"
+
+
+def _grid(fingerprint: Fingerprint) -> Iterator[str]:
+    names = ("right-left", "anterior-posterior", "superior-inferior") if fingerprint.spatial_dims == 3 else ("rows", "columns")
+    for axis, name in enumerate(names):
+        yield histogram(f"Voxels, {name}", fingerprint.shapes[:, axis])
+    if not all(case.picture for case in fingerprint.cases):
+        for axis, name in enumerate(names):
+            yield histogram(f"Spacing, {name}", fingerprint.spacings[:, axis], "mm")
+
+
+def _intensities(fingerprint: Fingerprint) -> Iterator[str]:
+    names = {"median": 50.0, "0.5 %": 0.5, "99.5 %": 99.5}
+    for number, channel in enumerate(fingerprint.channels):
+        for name, percentile in names.items():
+            place = PERCENTILES.index(percentile)
+            yield histogram(f"{channel}: {name} of the image", [case.image[number][place] for case in fingerprint.cases])
+        place = PERCENTILES.index(50.0)
+        inside = [case.foreground[number][place] for case in fingerprint.cases if case.foreground is not None]
+        yield histogram(f"{channel}: median of the foreground", inside)
+
+
+def _classes(fingerprint: Fingerprint) -> Iterator[str]:
+    voxels = sum(case.voxels for case in fingerprint.cases if case.labelled)
+    counts = {name: sum(case.counts[k] for case in fingerprint.cases) for k, name in enumerate(fingerprint.classes)}
+    yield bars("Share of all voxels", {name: count / max(voxels, 1) for name, count in counts.items()}, log=True)
+    shown = {name: float(sum(case.counts[k] > 0 for case in fingerprint.cases)) for k, name in enumerate(fingerprint.classes)}
+    yield bars("Cases that show it", shown)
+
+
+def _lesions(fingerprint: Fingerprint) -> Iterator[str]:
+    unit = "mm^3" if fingerprint.spatial_dims == 3 else "mm^2"
+    pixels = all(case.picture for case in fingerprint.cases)
+    for k, name in enumerate(fingerprint.classes[:MOST_CLASSES]):
+        if pixels:
+            yield histogram(f"{name}: size", fingerprint.lesion_voxels(k), "pixels", log=True)
+        else:
+            yield histogram(f"{name}: size", fingerprint.lesion_volumes(k), unit, log=True)
+        yield histogram(f"{name}: components a case", np.array([case.lesions[k] for case in fingerprint.cases if case.labelled]))
+
+
+def _section(title: str, figures: Iterator[str]) -> list[str]:
+    return [f"<h2>{title}</h2>", '<div class="figures">', *figures, "</div>"]
+
+
+def _by(sizes: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sizes))

@@ -1,0 +1,209 @@
+"""Where the classes and lesions of a case lie: what samplers need to know without opening an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import ndimage
+
+from medseg.data.labels import LabelSchema
+from medseg.data.normalisation import Intensities
+from medseg.data.store.tables import ArrayTables, Tables
+
+VOXELS_PER_CLASS = 10_000
+"""Voxels kept of each class: a liver has millions, and some of them centre patches just as well."""
+
+VOXELS_PER_LESION = 1_000
+
+FOREGROUND_VOXELS = 10_000
+"""Foreground voxels whose intensities are kept, as many of each case, so that one long scan does not outweigh the others."""
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """The lesions of one case, L of them, ordered by class: connected components of one class, corners included (26 or 8 neighbours).
+
+    Two classes that touch are two lesions; a voxel of overlapping classes belongs to a lesion of each. Ignored voxels belong to none.
+
+    Args:
+        classes: (L,) the class of each, its number in `labels.classes`.
+        voxels: (L,) its voxels.
+        volume: (L,) its volume in mm^3, area in mm^2 in 2-D.
+        boxes: (L, 2, axes) its first voxel along each axis, and one past its last.
+        centroids: (L, axes) mean of its voxels' coordinates.
+    """
+
+    classes: np.ndarray
+    voxels: np.ndarray
+    volume: np.ndarray
+    boxes: np.ndarray
+    centroids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+class CaseIndex:
+    """The classes and lesions of one case, with a choice of their voxels that is the same each time it is made.
+
+    Args:
+        shape: Of the prepared image, without channels.
+        spacing: Voxel size in mm, one number an axis.
+        counts: (K,) voxels of each class, in the order of `labels.classes`; zeros where there is no label.
+        intensities: Of the raw image.
+        tables: Where the lesions and the chosen voxels are read from.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], spacing: Sequence[float], counts: np.ndarray, intensities: Intensities, tables: Tables
+    ) -> None:
+        self.shape = tuple(int(size) for size in shape)
+        self.spacing = tuple(float(size) for size in spacing)
+        self.counts = np.asarray(counts, dtype=np.int64)
+        self.intensities = intensities
+        self.tables = tables
+
+    @cached_property
+    def lesions(self) -> Lesions:
+        """The lesions; read at the first need."""
+        read = self.tables.read
+        classes, voxels = read("lesion_classes"), read("lesion_sizes")
+        volume = voxels * float(np.prod(self.spacing))
+        return Lesions(classes, voxels, volume, read("lesion_boxes"), read("lesion_centroids"))
+
+    def draw_class(self, rng: np.random.Generator, k: int) -> tuple[int, ...]:
+        """Draws a voxel of class `k`, each of at most `VOXELS_PER_CLASS` chosen ones equally likely.
+
+        Raises:
+            ValueError: The case shows no voxel of this class.
+        """
+        return self._draw(rng, "class_voxels", self._class_starts, k)
+
+    def draw_lesion(self, rng: np.random.Generator, lesion: int) -> tuple[int, ...]:
+        """Draws a voxel of a lesion, each of at most `VOXELS_PER_LESION` chosen ones equally likely."""
+        return self._draw(rng, "lesion_voxels", self._lesion_starts, lesion)
+
+    def foreground(self) -> np.ndarray:
+        """Raw intensities (C, n) of at most `FOREGROUND_VOXELS` voxels of any class."""
+        return self.tables.read("foreground")
+
+    @cached_property
+    def _class_starts(self) -> np.ndarray:
+        return self.tables.read("class_starts")
+
+    @cached_property
+    def _lesion_starts(self) -> np.ndarray:
+        return self.tables.read("lesion_starts")
+
+    def _draw(self, rng: np.random.Generator, table: str, starts: np.ndarray, group: int) -> tuple[int, ...]:
+        low, high = int(starts[group]), int(starts[group + 1])
+        if low == high:
+            raise ValueError(f"the case shows no voxel of class {group}")
+        row = int(rng.integers(low, high))
+        flat = int(self.tables.read(table, row, row + 1)[0])
+        return tuple(int(i) for i in np.unravel_index(flat, self.shape))
+
+
+def build_index(
+    label: np.ndarray | None, schema: LabelSchema, spacing: Sequence[float], image: np.ndarray, intensities: Intensities
+) -> CaseIndex:
+    """Finds the classes and lesions of a case. Without a label, or with an empty one, there are none.
+
+    Shape:
+        label: uint8 internal ids (*spatial), or None
+        image: (C, *spatial) raw intensities
+    """
+    shape = image.shape[1:]
+    if label is None:
+        label = np.zeros(shape, dtype=np.uint8)
+    per_id = np.bincount(label.reshape(-1), minlength=len(schema.values))[: len(schema.values)]
+    counts = schema.membership.astype(np.int64) @ per_id
+    found = _Found(len(shape))
+    boxes = ndimage.find_objects(label, max_label=len(schema.values) - 1)
+    for k, members in enumerate(schema.membership):
+        found.add_class(k, label, members, [box for box, member in zip(boxes, members[1:], strict=True) if member and box is not None])
+    tables = found.tables() | {"foreground": _foreground(label, schema, image)}
+    return CaseIndex(shape, spacing, counts, intensities, ArrayTables(tables))
+
+
+class _Found:
+    """Classes and lesions as they are found, group after group."""
+
+    def __init__(self, axes: int) -> None:
+        self.class_voxels: list[np.ndarray] = []
+        self.lesion_voxels: list[np.ndarray] = []
+        self.classes: list[int] = []
+        self.sizes: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
+        self.boxes: list[np.ndarray] = [np.empty((0, 2, axes), dtype=np.int32)]
+        self.centroids: list[np.ndarray] = [np.empty((0, axes))]
+
+    def add_class(self, k: int, label: np.ndarray, members: np.ndarray, boxes: list[tuple[slice, ...]]) -> None:
+        """Adds class `k`: the ids whose flag in `members` is set, which lie in `boxes`."""
+        if not boxes:
+            self.class_voxels.append(np.empty(0, dtype=np.int64))
+            return
+        # Only the box around the class is looked at: a data set of a hundred organs would pass over the whole volume for each.
+        start = [min(box[axis].start for box in boxes) for axis in range(label.ndim)]
+        stop = [max(box[axis].stop for box in boxes) for axis in range(label.ndim)]
+        table = np.zeros(256, dtype=np.bool_)
+        table[: len(members)] = members
+        inside = table[label[tuple(map(slice, start, stop))]]
+        components, count = ndimage.label(inside, structure=np.ones((3,) * label.ndim))
+        where = np.flatnonzero(inside)
+        lesion = components.reshape(-1)[where] - 1
+        sizes = np.bincount(lesion, minlength=count)
+        flat = np.zeros_like(where)
+        centroids = np.empty((count, label.ndim))
+        for axis in range(label.ndim):  # one at a time, since an organ has millions of voxels
+            coordinate = where // int(np.prod(inside.shape[axis + 1 :])) % inside.shape[axis] + start[axis]
+            centroids[:, axis] = np.bincount(lesion, weights=coordinate, minlength=count) / sizes
+            flat += coordinate * int(np.prod(label.shape[axis + 1 :]))
+        sides = [[[side.start for side in box], [side.stop for side in box]] for box in ndimage.find_objects(components)]
+        self.classes += [k] * count
+        self.sizes.append(sizes)
+        self.boxes.append((np.array(sides) + start).astype(np.int32))
+        self.centroids.append(centroids)
+        self.class_voxels.append(_chosen(flat, VOXELS_PER_CLASS, (k,)))
+        parts = np.split(flat[np.argsort(lesion, kind="stable")], np.cumsum(sizes)[:-1]) if count > 1 else [flat]
+        self.lesion_voxels += [_chosen(part, VOXELS_PER_LESION, (k, number)) for number, part in enumerate(parts)]
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """All that was found, as arrays by name."""
+        return {
+            "class_starts": _starts(self.class_voxels),
+            "class_voxels": _joined(self.class_voxels),
+            "lesion_starts": _starts(self.lesion_voxels),
+            "lesion_voxels": _joined(self.lesion_voxels),
+            "lesion_classes": np.array(self.classes, dtype=np.int64),
+            "lesion_sizes": np.concatenate(self.sizes),
+            "lesion_boxes": np.concatenate(self.boxes),
+            "lesion_centroids": np.concatenate(self.centroids),
+        }
+
+
+def _foreground(label: np.ndarray, schema: LabelSchema, image: np.ndarray) -> np.ndarray:
+    table = np.zeros(256, dtype=np.bool_)
+    table[: len(schema.values)] = schema.membership.any(axis=0)
+    flat = _chosen(np.flatnonzero(table[label]), FOREGROUND_VOXELS, ())
+    return np.ascontiguousarray(image.reshape(len(image), -1)[:, flat])
+
+
+def _chosen(voxels: np.ndarray, most: int, seed: tuple[int, ...]) -> np.ndarray:
+    """A random choice of at most `most` voxels, the same one each time."""
+    if len(voxels) <= most:
+        return voxels
+    # Not every k-th one: where k divides the width of the image, all of them would lie in one column.
+    return np.sort(np.random.default_rng([most, *seed]).choice(voxels, most, replace=False))
+
+
+def _starts(groups: list[np.ndarray]) -> np.ndarray:
+    return np.cumsum([0, *(len(group) for group in groups)], dtype=np.int64)
+
+
+def _joined(groups: list[np.ndarray]) -> np.ndarray:
+    """All flat indices, in four bytes each where they fit."""
+    joined = np.concatenate([np.empty(0, dtype=np.int64), *groups])
+    return joined.astype(np.uint32) if joined.size == 0 or joined.max() < 2**32 else joined

@@ -1,0 +1,237 @@
+"""One prepared case on disk: a folder with its image, label, index, and a manifest that vouches for them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.data.case import Case
+from medseg.data.geometry import Geometry
+from medseg.data.labels import LabelSchema
+from medseg.data.normalisation import Intensities
+from medseg.data.preparation import CaseArrays
+from medseg.data.store.arrays import BoxFile, pack, unpack
+from medseg.data.store.index import CaseIndex, build_index
+from medseg.data.store.sources import Source, digest_of, digest_of_bytes
+from medseg.data.store.tables import REMEDY, ArrayTables, FileTables, Layout
+from medseg.errors import DataError
+from medseg.files import write_text
+
+MANIFEST, IMAGE, LABEL, INDEX = "manifest.json", "image.b2nd", "label.b2nd", "index.bin"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder holds and what it was made from, in plain JSON types but for the sources.
+
+    Args:
+        case: Id of the case.
+        root: Folder of the data set when it was prepared.
+        recipe: Digest of how the case is put together from its files; see `recipe_of`.
+        sources: Its files.
+        files: Size and digest of each stored file.
+        shape: (C, *spatial) of the image.
+        dtype: Of the image.
+        affine: Of the prepared grid.
+        original_shape: Of the files' grid.
+        original_affine: Of the files' grid.
+        lowest: Lowest stored value of each channel.
+        intensities: `Intensities.to_dict()`.
+        counts: Voxels of each class.
+        tables: Where the tables of the index lie in their file.
+    """
+
+    case: str
+    root: str
+    recipe: str
+    sources: tuple[Source, ...]
+    files: dict[str, list[Any]]
+    shape: list[int]
+    dtype: str
+    affine: list[list[float]]
+    original_shape: list[int]
+    original_affine: list[list[float]]
+    lowest: list[float]
+    intensities: dict[str, Any]
+    counts: list[int]
+    tables: Layout
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest | None:
+        """Reads the manifest of a folder; None where there is none or it is damaged."""
+        try:
+            data = json.loads((folder / MANIFEST).read_bytes())
+            return cls(**data | {"sources": tuple(Source(*source) for source in data["sources"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Writes it, all of it or nothing."""
+        write_text(folder / MANIFEST, json.dumps(asdict(self) | {"sources": [source.to_list() for source in self.sources]}))
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """A prepared case on disk.
+
+    Args:
+        case: The case.
+        folder: Where it is stored.
+        manifest: Its manifest.
+    """
+
+    case: Case
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is a label."""
+        return LABEL in self.manifest.files
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *spatial)."""
+        return tuple(self.manifest.shape)
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """Type of the image."""
+        return np.dtype(self.manifest.dtype)
+
+    @property
+    def image_nbytes(self) -> int:
+        """Bytes of the unpacked image."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def label_nbytes(self) -> int:
+        """Bytes of the unpacked label."""
+        return int(np.prod(self.shape[1:], dtype=np.int64)) if self.labelled else 0
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Grid of the stored arrays."""
+        return Geometry(self.shape[1:], np.array(self.manifest.affine))
+
+    @cached_property
+    def original(self) -> Geometry:
+        """Grid of the files."""
+        return Geometry(tuple(self.manifest.original_shape), np.array(self.manifest.original_affine))
+
+    @cached_property
+    def index(self) -> CaseIndex:
+        """Its classes and lesions."""
+        manifest = self.manifest
+        tables = FileTables(self.folder / INDEX, manifest.tables)
+        intensities = Intensities.from_dict(manifest.intensities)
+        return CaseIndex(self.shape[1:], self.geometry.spacing, np.array(manifest.counts), intensities, tables)
+
+    @cached_property
+    def image(self) -> BoxFile:
+        """The image (C, *spatial), read by the box."""
+        return BoxFile(self.folder / IMAGE, self.shape, self.dtype)
+
+    @cached_property
+    def label(self) -> BoxFile:
+        """The label (1, *spatial), read by the box."""
+        return BoxFile(self.folder / LABEL, (1, *self.shape[1:]), np.dtype(np.uint8))
+
+    def complete(self) -> bool:
+        """Whether all stored files are there in their sizes."""
+        try:
+            return all((self.folder / name).stat().st_size == size for name, (size, _) in self.manifest.files.items())
+        except OSError:
+            return False
+
+    def intact(self) -> bool:
+        """Whether all stored files are what was written, to the byte."""
+        try:
+            return all(digest_of(self.folder / name) == digest for name, (_, digest) in self.manifest.files.items())
+        except OSError:
+            return False
+
+    def unpack(self, image: np.ndarray, label: np.ndarray | None) -> None:
+        """Unpacks everything into arrays of the right shapes and types, after a look at the files' digests.
+
+        Raises:
+            DataError: A file is damaged; the case counts as missing from then on.
+        """
+        self._unpack(IMAGE, image)
+        if label is not None:
+            self._unpack(LABEL, label[None])
+
+    def condemn(self) -> None:
+        """Makes the case count as missing, where the store may be written."""
+        with contextlib.suppress(OSError):
+            (self.folder / MANIFEST).unlink()
+
+    def _unpack(self, name: str, out: np.ndarray) -> None:
+        path = self.folder / name
+        try:
+            data = path.read_bytes()
+            if digest_of_bytes(data) != self.manifest.files[name][1]:
+                raise ValueError("it is not what was written")
+            unpack(data, out)
+        except (OSError, ValueError) as error:
+            self.condemn()
+            raise DataError(f"{path}: the stored file cannot be used ({error}); {REMEDY}") from error
+
+
+def write_case(
+    arrays: CaseArrays,
+    labels: LabelSchema,
+    folder: Path,
+    *,
+    root: Path,
+    recipe: str,
+    sources: tuple[Source, ...],
+    step: Callable[[], None],
+) -> None:
+    """Writes a case into an empty folder; the manifest comes last.
+
+    The files are not forced to the disk: after a loss of power their sizes or digests are wrong and the case is made again.
+
+    Args:
+        arrays: The case.
+        labels: What its ids mean.
+        folder: Where to.
+        root: Folder of the data set.
+        recipe: See `recipe_of`.
+        sources: The files of the case.
+        step: Called between the parts; whatever it raises ends the writing.
+    """
+    geometry, original = arrays.geometry, arrays.original
+    index = build_index(arrays.label, labels, geometry.spacing, arrays.image, arrays.intensities)
+    assert isinstance(index.tables, ArrayTables)
+    step()
+    table_bytes, layout = index.tables.pack()
+    contents = {INDEX: table_bytes, IMAGE: pack(arrays.image)}
+    step()
+    if arrays.label is not None:
+        contents[LABEL] = pack(arrays.label[None])
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    Manifest(
+        case=arrays.case.id,
+        root=str(root.absolute()),
+        recipe=recipe,
+        sources=sources,
+        files={name: [len(data), digest_of_bytes(data)] for name, data in contents.items()},
+        shape=list(arrays.image.shape),
+        dtype=arrays.image.dtype.str,
+        affine=geometry.affine.tolist(),
+        original_shape=list(original.shape),
+        original_affine=original.affine.tolist(),
+        lowest=[float(channel.min()) for channel in arrays.image],
+        intensities=arrays.intensities.to_dict(),
+        counts=index.counts.tolist(),
+        tables=layout,
+    ).write(folder)

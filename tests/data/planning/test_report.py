@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from medseg.config import load_config
+from medseg.data.planning.figures import bars, histogram
+from medseg.data.planning.plan import make_plan
+from medseg.data.planning.report import write_report
+from tests.data.planning.facts import facts, fingerprint
+
+CASES = fingerprint(
+    [facts(n, (60, 64 + n, 30), (1, 1, 2.5), sizes=((n + 1, 50),)) for n in range(9)], channels=("<T1 & T2>",), classes=("lesion",)
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("report") / "plan.html"
+    write_report(CASES, make_plan(CASES, load_config("focal_dice"), 0.1), path, "medseg train mine.plan.yaml")
+    return path.read_text()
+
+
+class Tags(HTMLParser):
+    """Counts what is opened and what is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.faults: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "line"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != "line" and self.open.pop() != tag:
+            self.faults.append(tag)
+
+
+class TestPage:
+    def test_it_needs_nothing_from_outside(self, page: str) -> None:
+        assert not re.search(r"//|url\(|@import|<script|<link|<img|src=|href=", page)
+
+    def test_its_tags_are_closed_and_its_names_escaped(self, page: str) -> None:
+        tags = Tags()
+        tags.feed(page)
+        assert (tags.open, tags.faults) == ([], [])
+        assert "<T1" not in page
+        assert "&lt;T1 &amp; T2&gt;" in page
+
+    def test_every_decision_stands_with_its_reason(self, page: str) -> None:
+        for decision in make_plan(CASES, load_config("focal_dice"), 0.1).decisions:
+            assert f"<code>{decision.key}</code>" in page
+            assert decision.reason[1:].replace("'", "&#x27;").replace("<", "&lt;").replace(">", "&gt;").replace("& ", "&amp; ") in page
+
+    def test_warnings_and_the_command_are_shown(self, page: str) -> None:
+        assert "expect to run out of memory" in page
+        assert "medseg train mine.plan.yaml" in page
+
+    def test_its_figures_are_sound_svg(self, page: str) -> None:
+        figures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+        titles = [ElementTree.fromstring(figure).get("aria-label") or "" for figure in figures]
+        for wanted in (
+            "Voxels, anterior-posterior",
+            "Spacing, superior-inferior",
+            "median of the foreground",
+            "Share of all",
+            "size (log)",
+        ):
+            assert any(wanted in title for title in titles), wanted
+
+
+class TestFigures:
+    def heights(self, svg: str) -> list[float]:
+        return [float(bar.get("height", 0)) for bar in ElementTree.fromstring(svg).iter("rect")]
+
+    def test_bars_are_as_high_as_their_counts(self) -> None:
+        heights = self.heights(histogram("x", [0] * 10 + [1] * 5, bins=2))
+        assert heights[0] == pytest.approx(2 * heights[1], abs=0.1)
+
+    def test_log_bins_grow_by_factors(self) -> None:
+        values = 10.0 ** np.arange(4)
+        assert len(self.heights(histogram("x", values, log=True, bins=4))) == 4
+        assert len(self.heights(histogram("x", values, bins=4))) == 2
+
+    @pytest.mark.parametrize(("values", "text"), [([], "none"), ([3.0, 3.0], "3 mm in all 2"), ([0.0, np.nan], "none")])
+    def test_nothing_to_draw_is_said(self, values: list[float], text: str) -> None:
+        assert text in histogram("x", values, "mm", log=True)
+
+    def test_named_bars_show_numbers(self) -> None:
+        svg = bars("x", {"a": 2, "b": 1, "none": 0})
+        widths = [float(bar.get("width", 0)) for bar in ElementTree.fromstring(svg).iter("rect")]
+        assert widths == [160, 80, 0]
+        logged = [float(bar.get("width", 0)) for bar in ElementTree.fromstring(bars("x", {"a": 10, "b": 1}, log=True)).iter("rect")]
+        assert logged == [160, 80]
+        assert "none" in bars("x", {"a": 0})
