@@ -4,9 +4,9 @@
     python scripts/benchmark_data.py --only patches --rounds 9
     python scripts/benchmark_data.py --only start --cases 1000
 
-One thread, CPU seconds, candidates taking turns in one process, medians over the rounds, ratios to medseg in the same run. All read the same
-phantoms, held in memory where the peer can (MONAI's CacheDataset, TorchIO's tensors) and in each one's own prepared files otherwise. Peers
-that are not installed are left out (`pip install nnunetv2 torchio`; MONAI and albumentations come with medseg).
+One thread, CPU seconds, candidates taking turns in one process, medians over the rounds, ratios to medseg in the same run. All read the
+same phantoms, held in memory where the peer can (MONAI's CacheDataset, TorchIO's tensors) and in each one's own prepared files otherwise.
+Peers that are not installed are left out (`pip install nnunetv2 torchio`; MONAI and albumentations come with medseg).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmark_data_ours import crop_only, first_epoch, generate, medseg_patches, medseg_pictures, medseg_prepare, memory_mapped_copy
+from benchmark_data_ours import crop_only, first_batch, generate, medseg_patches, medseg_pictures, medseg_prepare, memory_mapped_copy
 from benchmark_data_peers import PATCH_PEERS, PICTURE_PEERS, PREPARE_PEERS
 
 Step = Callable[[], int]
@@ -63,7 +63,7 @@ def available(peers: dict[str, tuple[str, Callable[..., Step]]]) -> dict[str, Ca
 def patches(folder: Path, options: argparse.Namespace) -> None:
     """3-D patches of 64^3 with nnU-Net's list of augmentations, and without any."""
     root = generate(folder, "lesions_3d", options.volumes, [128, 128, 96])
-    candidates = {"medseg": medseg_patches(root, folder, "nnunet")}
+    candidates = {"medseg": medseg_patches(root, folder)}
     candidates |= {name: build(root, folder) for name, build in available(PATCH_PEERS).items()}
     table("3-D patches 64^3, nnU-Net's augmentation (CPU time each, ratio to medseg)", medians(candidates, options.rounds, 1.0), "medseg")
     bare = {"memory-mapped copy": memory_mapped_copy(root, folder), "medseg, crop and flip": crop_only(root, folder)}
@@ -87,8 +87,8 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
 
 
 def start(folder: Path, options: argparse.Namespace) -> None:
-    """From a cold process' data module to the first batch, over prepared cases."""
-    print(f"\nfirst batch of {options.cases} prepared cases: {first_epoch(folder, options.cases):.2f} s of wall time")
+    """From the config to the first batch, over prepared cases."""
+    print(f"\nfirst batch of {options.cases} prepared cases: {first_batch(folder, options.cases):.2f} s of wall time")
 
 
 SECTIONS = {"patches": patches, "pictures": pictures, "prepare": prepare, "start": start}

@@ -92,7 +92,7 @@ def whole_file() -> Container:
 
 
 def medseg() -> Container:
-    """What prepared cases are kept in; opened for each box."""
+    """What prepared cases are kept in."""
 
     def write(array: np.ndarray, folder: Path) -> None:
         (folder / "a.b2nd").write_bytes(pack(array))

@@ -31,6 +31,8 @@ class TestCommands:
             "train",
             "config",
             "check",
+            "prepare",
+            "show",
             "resume",
             "predict",
             "evaluate",
@@ -54,18 +56,21 @@ class TestCommands:
         if command[0] == "sweep":
             load_sweep(options.config, options.overrides)
         elif hasattr(options, "config"):
-            load_config(options.config, options.overrides)
+            load_config(options.config.removesuffix(".plan.yaml"), options.overrides)  # `prepare` writes the plan
 
     def test_the_yaml_example_is_a_config(self, tmp_path: Path) -> None:
-        (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-        (tmp_path / "my_loss.yaml").write_text(example)
+        examples = {re.match(r"# (\S+)", text)[1]: text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)}  # type: ignore[index]
+        for name, text in examples.items():
+            (tmp_path / name).write_text(text)
         assert len(load_config(str(tmp_path / "my_loss.yaml")).loss.terms) == 3
+        assert [item.name for item in load_config(str(tmp_path / "my_data.yaml")).data.sampling or []] == ["lesion", "hard_case", "random"]
 
     def test_the_configs_it_names_are_those_that_are_shipped(self) -> None:
         row = next(line for line in README.splitlines() if line.startswith("| ready to run"))
         assert set(re.findall(r"`(\w+)`", row)) == {path.stem for path in (ROOT / "configs").glob("*.yaml")}
 
     def test_the_names_in_the_table_are_those_of_the_registries(self) -> None:
+        from medseg.data import AUGMENTATIONS, FORMATS, SAMPLERS
         from medseg.losses import HEADS, TERMS
         from medseg.networks import NETWORKS
 
@@ -73,6 +78,12 @@ class TestCommands:
         assert rows["terms"] == set(TERMS)
         assert rows["networks"] == set(NETWORKS)
         assert rows["auxiliary heads"] == set(HEADS)
+        assert rows["data formats"] == set(FORMATS)
+        assert rows["samplers"] == set(SAMPLERS)
+        assert rows["augmentations"] == set(AUGMENTATIONS)
+
+    def test_it_counts_the_recipes(self) -> None:
+        assert f"{len(list((ROOT / 'configs/recipes').glob('*.yaml')))} recipes" in README
 
 
 @pytest.mark.slow
@@ -87,6 +98,8 @@ class TestRun:
             "train": [phantom, *small],
             "config": [],
             "check": ["small_lesion_2d", *folders],
+            "prepare": ["small_lesion_2d", *folders, "--out", "hippocampus.plan.yaml"],
+            "show": ["--patches", "4"],
             "losses": [],
             "resume": [],
             "predict": [],
@@ -103,8 +116,10 @@ class TestRun:
             arguments = [str(run) if word == "RUN" else word for word in command]
             if verb == "train":
                 arguments = ["train", "focal_tversky", *command[2:3], *extra[verb]]
-            elif verb == "check":
-                arguments = ["check", *extra[verb]]
+            elif verb in ("check", "prepare"):
+                arguments = [verb, *extra[verb]]
+            elif verb == "show":
+                arguments += extra[verb]
             elif verb == "finetune":
                 arguments = [*arguments[:3], "focal_tversky", *extra[verb]]
             elif verb in ("predict", "evaluate"):
@@ -115,6 +130,8 @@ class TestRun:
                 arguments = ["sweep", str(ROOT / command[1]), *extra[verb]]
             assert main(arguments) == 0, arguments
             done.append(verb)
+            if verb == "show":
+                assert (tmp_path / "patches.png").stat().st_size > 10_000
             if verb == "train":
                 (run,) = (tmp_path / "runs" / "focal_tversky").iterdir()
 

@@ -110,7 +110,7 @@ class DataConfig:
     patch_size: list[int]
     """Training patch in voxels; its length, 2 or 3, says whether the run is 2-D or 3-D."""
     module: Literal["small_lesion", "organ"] = "small_lesion"
-    """Half of the patches are centred, with `small_lesion`, on lesions, each equally likely; with `organ`, on classes. `sampling` refines."""
+    """Half of the patches are centred on lesions (`small_lesion`) or on classes (`organ`), each equally likely; `sampling` refines."""
     root: str | None = None
     """Folder of the data set. Not needed for phantoms."""
     folds: int = 5

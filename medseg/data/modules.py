@@ -197,8 +197,8 @@ class SegmentationDataModule(LightningDataModule):
             raise DataError(f"data.spacing={list(config.spacing)} must have {dims} numbers: data set '{name}' is {dims}-D")
         if not isinstance(config.normalisation, str) and len(config.normalisation) != self.channels:
             raise DataError(
-                f"data.normalisation={list(config.normalisation)} must have {self.channels} names, one for each channel of data set '{name}' "
-                f"({', '.join(self.dataset.channels)}), or be one name"
+                f"data.normalisation={list(config.normalisation)} must be one name, or {self.channels} names, one for each channel "
+                f"of data set '{name}' ({', '.join(self.dataset.channels)})"
             )
 
     def _check_batches(self) -> None:

@@ -1,20 +1,22 @@
 """The container of prepared images and labels: Blosc2 `.b2nd` files.
 
 Chosen by `scripts/benchmark_store.py` (x86-64, one thread, page cache; ratios to copying the patch out of a bare `np.memmap`): patches of
-64^3 voxels of int16, float32 and uint8 volumes are read in 3.2x, 3.3x and 2.3x the time of the copy, of 256^2 pixels of a colour picture
-in 2.4x, at 0.37, 0.59, 0.03 and 1.0 of the raw size. zarr v3 with LZ4 takes 19x to 78x, because each chunk passes through Python, and
-`np.load` of the whole array 6x to 20x. Of the codecs LZ4HC (level 5) is read fastest, faster than LZ4 since it has less to read, and packs
-15 % better; Zstandard saves another 15 % of an int16 scan and takes three times as long to read. It is written at 50 to 150 MB/s, once.
-Bytes are shuffled where a voxel has more than one: that saves a third of an int16 scan, and costs labels and pictures time. Blocks of
-4,096 voxels (16^3) beat larger ones, since a patch cuts through fewer voxels that it does not need; a chunk holds 64 of them, all of one
-channel, and takes short axes (thick slices) whole, so that patches of 32 to 128 voxels touch few.
+64^3 voxels of int16, float32 and uint8 volumes are read in 3.2x, 3.4x and 2.4x the time of the copy, of 256^2 pixels of a colour picture
+in 2.0x, at 0.37, 0.59, 0.03 and 1.0 of the raw size. zarr v3 with the same codec takes 19x to 90x, because each chunk passes through
+Python, and `np.load` of the whole array 7x to 21x. Of the codecs LZ4HC (level 5) is read fastest, faster than LZ4 since it has less to
+read, and packs 15 % better; Zstandard saves another 12 % of an int16 scan and takes three times as long to read. It is written at 60 to 160
+MB/s, once. Bytes are shuffled where a voxel has more than one: that saves a third of an int16 scan, and costs labels and pictures time.
+Blocks of 4,096 voxels (16^3) beat larger ones, since a patch cuts through fewer voxels that it does not need; a chunk holds 64 of them, all
+of one channel, and takes short axes (thick slices) whole, so that patches of 32 to 128 voxels touch few.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import blosc2
 import numpy as np
@@ -24,6 +26,8 @@ from medseg.errors import DataError
 
 CHUNK, BLOCK = 64**3, 16**3
 """Voxels of a chunk and of a block, the least that is unpacked."""
+
+KEPT_OPEN = 64
 
 Box = tuple[slice, ...]
 
@@ -60,8 +64,8 @@ def unpack(data: bytes, out: np.ndarray) -> None:
 class BoxFile:
     """A stored array of which boxes are read; only the blocks that a box meets are unpacked, in the calling thread.
 
-    The file is mapped into memory and opened for each box (0.07 ms): nothing is held open, so that copies in threads and processes need no
-    care.
+    The file is mapped into memory. Each thread keeps the last `KEPT_OPEN` files open, since opening and mapping one anew takes a third of
+    the time of a patch; that leaves most of the common limit of 1,024 open files to others.
     """
 
     def __init__(self, path: Path, shape: Sequence[int], dtype: np.dtype) -> None:
@@ -76,14 +80,33 @@ class BoxFile:
             DataError: The file is gone or damaged.
         """
         try:
-            # Windows could not replace a file that is mapped.
-            packed = blosc2.open(
-                str(self.path), mode="r", mmap_mode="r" if os.name == "posix" else None, dparams=blosc2.DParams(nthreads=1)
-            )
-            _require(packed, self.shape, self.dtype)
-            return packed[box]
+            return self._opened()[box]
         except (RuntimeError, ValueError, OSError) as error:
             raise DataError(f"{self.path}: the stored file cannot be read ({error}); {REMEDY}") from error
+
+    def _opened(self) -> Any:
+        status = self.path.stat()
+        key = (str(self.path), status.st_ino, status.st_size, status.st_mtime_ns)
+        packed = _open.files.pop(key, None)
+        if packed is None:
+            # Windows could not replace a file that is mapped.
+            mmap_mode = "r" if os.name == "posix" else None
+            packed = blosc2.open(str(self.path), mode="r", mmap_mode=mmap_mode, dparams=blosc2.DParams(nthreads=1))
+            _require(packed, self.shape, self.dtype)
+        _open.files[key] = packed
+        if len(_open.files) > KEPT_OPEN:
+            del _open.files[next(iter(_open.files))]
+        return packed
+
+
+class _Open(threading.local):
+    """Open files of one thread, the last used one last; Blosc2's are not to be shared by threads."""
+
+    def __init__(self) -> None:
+        self.files: dict[tuple[str, int, int, int], Any] = {}
+
+
+_open = _Open()
 
 
 def tile(shape: Sequence[int], voxels: int) -> tuple[int, ...]:

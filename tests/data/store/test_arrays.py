@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.data.store.arrays import BLOCK, CHUNK, BoxFile, pack, tile, unpack
+from medseg.data.store import arrays
+from medseg.data.store.arrays import BLOCK, CHUNK, KEPT_OPEN, BoxFile, pack, tile, unpack
 from medseg.errors import DataError
 
 
@@ -26,6 +27,21 @@ class TestPacking:
             box = tuple(slice(start, int(rng.integers(start, size)) + 1) for start, size in zip(starts, shape, strict=True))
             assert file[box].dtype == array.dtype
             assert np.array_equal(file[box], array[box])
+
+    def test_a_file_that_was_replaced_is_opened_again(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.b2nd"
+        file = BoxFile(path, (1, 5, 5), np.dtype(np.uint8))
+        for value in (3, 4):
+            (tmp_path / "new").write_bytes(pack(np.full((1, 5, 5), value, np.uint8)))
+            (tmp_path / "new").replace(path)
+            assert (file[:, :2, :2] == value).all()
+
+    def test_few_files_stay_open(self, tmp_path: Path) -> None:
+        data = pack(np.zeros((1, 5, 5), np.uint8))
+        for number in range(KEPT_OPEN + 9):
+            (tmp_path / f"{number}.b2nd").write_bytes(data)
+            BoxFile(tmp_path / f"{number}.b2nd", (1, 5, 5), np.dtype(np.uint8))[:, :2, :2]
+        assert len(arrays._open.files) == KEPT_OPEN
 
     @pytest.mark.parametrize("harm", ["cut", "garbage", "gone", "other shape"])
     def test_a_damaged_file_is_named(self, harm: str, tmp_path: Path) -> None:
