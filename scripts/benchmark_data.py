@@ -26,7 +26,16 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmark_data_ours import crop_only, first_batch, generate, medseg_patches, medseg_pictures, medseg_prepare, memory_mapped_copy
+from benchmark_data_ours import (
+    crop_only,
+    first_batch,
+    generate,
+    generate_pictures,
+    medseg_patches,
+    medseg_pictures,
+    medseg_prepare,
+    memory_mapped_copy,
+)
 from benchmark_data_peers import PATCH_PEERS, PICTURE_PEERS, PREPARE_PEERS
 
 Step = Callable[[], int]
@@ -71,8 +80,8 @@ def patches(folder: Path, options: argparse.Namespace) -> None:
 
 
 def pictures(folder: Path, options: argparse.Namespace) -> None:
-    """2-D patches of 256 x 256 with the same operations."""
-    root = generate(folder, "lesions_2d", options.volumes, [512, 512])
+    """2-D patches of 256 x 256 of colour pictures with the same operations."""
+    root = generate_pictures(folder, options.volumes)
     candidates = {"medseg": medseg_pictures(root, folder)}
     candidates |= {name: build(root, folder) for name, build in available(PICTURE_PEERS).items()}
     table("2-D patches 256^2 (CPU time each, ratio to medseg)", medians(candidates, options.rounds, 0.5), "medseg")

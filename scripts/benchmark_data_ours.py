@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from medseg.config.schema import Component, DataConfig, SamplerConfig
 from medseg.data.modules import SmallLesionDataModule
@@ -24,6 +26,19 @@ Step = Callable[[], int]
 def generate(folder: Path, kind: str, cases: int, size: list[int]) -> Path:
     """Phantoms in nnU-Net's layout."""
     return Phantom(kind=kind, cases=cases, test_cases=0, size=size).read(folder / "phantoms").root  # type: ignore[arg-type]
+
+
+def generate_pictures(folder: Path, cases: int) -> Path:
+    """Colour pictures of 512 x 512: phantoms, and two more channels of them."""
+    root = folder / "pictures"
+    shutil.copytree(generate(folder, "lesions_2d", cases, [512, 512]), root, dirs_exist_ok=True)
+    for path in (root / "imagesTr").iterdir():
+        grey = np.array(Image.open(path))
+        Image.fromarray(np.stack([grey, 255 - grey, grey // 2], axis=-1)).save(path)
+    description = json.loads((root / "dataset.json").read_text())
+    description["channel_names"] = {"0": "R", "1": "G", "2": "B"}
+    (root / "dataset.json").write_text(json.dumps(description))
+    return root
 
 
 def data_module(root: Path, folder: Path, patch: list[int], **options: Any) -> SmallLesionDataModule:

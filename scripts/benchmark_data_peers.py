@@ -167,36 +167,42 @@ def torchio_patches(samples: int) -> Callable[[Path, Path], Step]:
     return build
 
 
-def albumentations_pictures(root: Path, folder: Path) -> Step:
-    """A plain data set: decode, crop, and the operations of medseg's `microscopy` preset as albumentations' own, one after the other."""
-    import albumentations as a
-    import cv2
+def albumentations_pictures(standardise: bool) -> Callable[[Path, Path], Step]:
+    """A plain data set: decode, crop, and the operations and shares of medseg's `microscopy` preset, one after the other."""
 
-    cv2.setNumThreads(0)
-    chain = a.Compose(
-        [
-            a.RandomCrop(256, 256),
-            a.HorizontalFlip(p=0.5),
-            a.VerticalFlip(p=0.5),
-            a.Affine(rotate=(-180, 180), scale=(0.8, 1.25), border_mode=cv2.BORDER_REFLECT_101, p=0.5),
-            a.ElasticTransform(alpha=40, sigma=6, p=0.2),
-            a.RandomBrightnessContrast(p=0.5),
-            a.RandomGamma(p=0.3),
-            a.GaussianBlur(sigma_limit=(0.5, 1.5), p=0.2),
-            a.GaussNoise(p=0.3),
-        ]
-    )
-    files, state = volumes(root), {"n": 0}
+    def build(root: Path, folder: Path) -> Step:
+        import albumentations as a
+        import cv2
 
-    def step() -> int:
-        image, label = files[state["n"] % len(files)]
-        state["n"] += 1
-        picture = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
-        item = chain(image=picture, mask=cv2.imread(str(label), cv2.IMREAD_UNCHANGED))
-        made = np.ascontiguousarray(np.moveaxis(item["image"].astype(np.float32) / 255, -1, 0))
-        return len(made) // 3
+        cv2.setNumThreads(0)
+        chain = a.Compose(
+            [
+                a.RandomCrop(256, 256),
+                a.HorizontalFlip(p=0.5),
+                a.VerticalFlip(p=0.5),
+                a.Affine(rotate=(-180, 180), scale=(0.8, 1.25), border_mode=cv2.BORDER_REFLECT_101, p=0.5),
+                a.ElasticTransform(alpha=40, sigma=12, p=0.25),
+                a.RandomGamma(p=0.3),
+                a.ColorJitter(brightness=(0.75, 1.25), contrast=(0.75, 1.25), saturation=(0.75, 1.25), hue=(-0.1, 0.1), p=0.5),
+                a.Illumination(p=0.2),
+                a.GaussianBlur(sigma_limit=(0.0, 1.5), p=0.2),
+                a.GaussNoise(p=0.2),
+                *([a.Normalize(normalization="image_per_channel")] if standardise else []),
+            ]
+        )
+        files, state = volumes(root), {"n": 0}
 
-    return step
+        def step() -> int:
+            image, label = files[state["n"] % len(files)]
+            state["n"] += 1
+            picture = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
+            item = chain(image=picture, mask=cv2.imread(str(label), cv2.IMREAD_UNCHANGED))
+            made = np.ascontiguousarray(np.moveaxis(item["image"].astype(np.float32), -1, 0))
+            return len(made) // 3
+
+        return step
+
+    return build
 
 
 def nnunet_prepare(root: Path, folder: Path) -> Step:
@@ -217,5 +223,8 @@ PATCH_PEERS: dict[str, tuple[str, Callable[[Path, Path], Step]]] = {
     "TorchIO, 4 patches an augmentation": ("torchio", torchio_patches(4)),
     "TorchIO, 1 patch an augmentation": ("torchio", torchio_patches(1)),
 }
-PICTURE_PEERS = {"albumentations": ("albumentations", albumentations_pictures)}
+PICTURE_PEERS = {
+    "albumentations": ("albumentations", albumentations_pictures(True)),
+    "albumentations, without z-score": ("albumentations", albumentations_pictures(False)),
+}
 PREPARE_PEERS = {"nnU-Net": ("nnunetv2", nnunet_prepare)}

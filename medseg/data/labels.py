@@ -219,8 +219,8 @@ class LabelSchema:
     def ids_from_probabilities(self, prob: torch.Tensor, activation: Activation) -> torch.Tensor:
         """The predicted label map of one case, as ids (uint8).
 
-        Softmax takes the most probable class. Sigmoid takes, of exclusive classes, the most probable one above 0.5, and paints overlapping
-        ones above 0.5 in the schema's order.
+        Softmax takes the most probable class. Sigmoid takes, of exclusive classes, the most probable one above 0.5. Of overlapping classes
+        it takes the value that stands for just the classes above 0.5; where none does, they are painted in the schema's order.
 
         Shape:
             softmax (K + 1, *spatial), sigmoid (K, *spatial) -> (*spatial)
@@ -236,6 +236,16 @@ class LabelSchema:
         ids = torch.zeros(prob.shape[1:], dtype=torch.uint8, device=prob.device)
         for channel, value in zip(prob, self._paint_ids, strict=True):
             ids[channel > 0.5] = value
+        codes, values = self._unpainted
+        if len(codes):
+            above = (prob > 0.5).flatten(1)
+            several = (above.sum(dim=0) > 1).nonzero()[:, 0]
+            bits = 2 ** torch.arange(self.num_classes, device=prob.device)
+            code = (above[:, several] * bits[:, None]).sum(dim=0)
+            known = torch.as_tensor(codes, device=prob.device)
+            place = torch.searchsorted(known, code).clamp(max=len(codes) - 1)
+            exact = known[place] == code
+            ids.view(-1)[several[exact]] = torch.as_tensor(values, device=prob.device)[place[exact]]
         return ids
 
     def to_dict(self) -> dict[str, Any]:
@@ -270,6 +280,18 @@ class LabelSchema:
     @cached_property
     def _paint_ids(self) -> list[int]:
         return [self.values.index(value, 1) for value in self.paint]
+
+    @cached_property
+    def _unpainted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sets of several classes that have a value which painting would not give: bit k of an ascending code for class k, and the id."""
+        found: dict[int, int] = {}
+        if self.num_classes <= 62:  # bits of a code
+            for index, column in reversed(list(enumerate(self.membership.T))):
+                classes = np.flatnonzero(column).tolist()
+                if len(classes) > 1 and not np.array_equal(self.membership[:, self._paint_ids[classes[-1]]], column):
+                    found[sum(1 << number for number in classes)] = index
+        codes = sorted(found)
+        return np.array(codes, dtype=np.int64), np.array([found[code] for code in codes], dtype=np.uint8)
 
     @cached_property
     def _mask_table(self) -> np.ndarray:

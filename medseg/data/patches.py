@@ -83,6 +83,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         self.on_device = on_device
         self.sizes = LesionSizes([cases.index(number) for number in range(len(cases))])
         """The lesions of the training cases, in bins of size."""
+        self._spacings = [torch.tensor(cases.index(number).spacing) for number in range(len(cases))]
 
     def __len__(self) -> int:
         return self.patches_per_epoch
@@ -100,10 +101,10 @@ class PatchDataset(Dataset[dict[str, Any]]):
         case = self.cases.index(number)
         start = patch_start(centre, self.patch_size, case.shape)
         draw = self.augmentation.draw(start, self.patch_size, self.channels, case.spacing, rng)
-        image, label = self.cases.read(number, draw.start, draw.size)
+        image, label = self.cases.read(number, draw.start, draw.size, draw.flips)
         if self.copy_paste is not None:
             image, label = self.copy_paste(image, label, case.spacing, rng)
-        item: dict[str, Any] = {"case": self.cases.case(number).id, "spacing": torch.tensor(case.spacing)}
+        item: dict[str, Any] = {"case": self.cases.case(number).id, "spacing": self._spacings[number]}
         if self.on_device:
             item |= {"image": _tensor(image), "label": _tensor(label), "draw": draw}
         else:

@@ -138,7 +138,7 @@ class TestPatchDataset:
         cases, augment = store(), Shaky()
         boxes = []
         read = cases.read
-        cases.read = lambda i, start, size: (boxes.append(size), read(i, start, size))[1]  # type: ignore[method-assign,func-returns-value]
+        cases.read = lambda i, start, size, flips: (boxes.append(size), read(i, start, size, flips))[1]  # type: ignore[method-assign,func-returns-value]
         for index in range(6):
             still, shaky = (patch_dataset(cases, one)[index] for one in (Still(), augment))
             np.testing.assert_allclose(np.diff(shaky["image"][0]), np.diff(still["image"][0]), atol=1e-2)

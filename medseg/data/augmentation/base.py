@@ -19,11 +19,13 @@ class Draw:
         start: First voxel of the box to read, in the image's grid; may lie outside.
         size: Size of that box in voxels: the patch itself, or larger where it will be turned, shrunk or bent.
         parameters: What `apply` needs, in small arrays and numbers, made by the same augmentation.
+        flips: Axes along which the box is read backwards, which costs nothing while it is read.
     """
 
     start: tuple[int, ...]
     size: tuple[int, ...]
     parameters: dict[str, Any] = field(default_factory=dict)
+    flips: tuple[int, ...] = ()
 
 
 class Augmentation(ABC):
@@ -53,7 +55,7 @@ class Augmentation(ABC):
 
     @abstractmethod
     def apply(self, image: np.ndarray, label: np.ndarray, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
-        """Turn the box that was read into the patch.
+        """Turn the box that was read into the patch; the arrays given may be changed.
 
         Shape:
             image (C, *draw.size) float32 -> (C, *patch) float32; label (*draw.size) uint8 ids -> (*patch) uint8. Labels gain no id and

@@ -47,21 +47,19 @@ class Fused(Augmentation):
         move, box_start, box_size = self.spatial.draw(tuple(start), patch, spacing, rng)
         still = still_axis(patch, spacing)
         drawn = [change.draw(channels, patch, still, rng) for change in self.changes]
-        return Draw(box_start, box_size, {"move": move, "changes": drawn})
+        flips = move.mirrored if move.motion is None else ()
+        return Draw(box_start, box_size, {"move": move, "changes": drawn}, flips)
 
     def apply(self, image: np.ndarray, label: np.ndarray, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
-        """Makes a patch of the box; what was only mirrored, or not changed at all, is a view of it."""
+        """Makes a patch of the box. Where nothing is interpolated the box, read with its flips, is the patch, and is changed in place."""
         move: Move = draw.parameters["move"]
         changes: list[np.ndarray | None] = draw.parameters["changes"]
-        if move.motion is None:
-            image, label = np.flip(image, tuple(axis + 1 for axis in move.mirrored)), np.flip(label, move.mirrored)
-            if any(numbers is not None for numbers in changes):
-                image = np.array(image, order="C")
-        else:
+        changed = any(numbers is not None for numbers in changes)
+        if move.motion is not None:
             box = (torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in (image, label))
             image, label = (tensor.numpy() for tensor in move.apply(*box))
-            image = np.ascontiguousarray(image)
-        if any(numbers is not None for numbers in changes):
+        if changed:
+            image = np.require(image, requirements=["C", "W"])
             apply_changes(torch.from_numpy(image)[None], self.changes, [[numbers] for numbers in changes])
         if self._swaps(move):
             assert self.lateral is not None

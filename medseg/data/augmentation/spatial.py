@@ -27,7 +27,7 @@ class Move:
     Args:
         patch: Size in voxels.
         mirrored: The axes that are flipped.
-        motion: Where the voxels come from, flips included, along all axes but `still`; None: from the box as it is, but for the flips.
+        motion: Where the voxels come from, flips included, along all axes but `still`; None: from the box, which was read with its flips.
         still: The axis of a volume that `motion` leaves out.
     """
 
@@ -43,13 +43,11 @@ class Move:
             image (C, *box) float32 -> (C, *patch), label (*box) uint8 -> (*patch).
         """
         if self.motion is None:
-            flips = self.mirrored
-        elif self.still is None:
+            return image, label
+        if self.still is None:
             return warp(image, label, self.motion, self.patch)
-        else:
-            image, label = self._warp_slices(image, label, self.motion, self.still)
-            flips = (self.still,) if self.still in self.mirrored else ()
-        return (image.flip([axis + 1 for axis in flips]), label.flip(flips)) if flips else (image, label)
+        image, label = self._warp_slices(image, label, self.motion, self.still)
+        return (image.flip(self.still + 1), label.flip(self.still)) if self.still in self.mirrored else (image, label)
 
     def _warp_slices(self, image: Tensor, label: Tensor, motion: Motion, still: int) -> tuple[Tensor, Tensor]:
         """Moves all slices alike."""

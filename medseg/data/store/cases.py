@@ -64,13 +64,14 @@ class StoredCases:
         self._normaliser = normaliser
         self._fills.clear()
 
-    def read(self, i: int, start: Sequence[int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, i: int, start: Sequence[int], size: Sequence[int], flips: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
         """Reads a box.
 
         Args:
             i: Number of the case.
             start: First voxel, one coordinate an axis; may lie outside the image.
             size: In voxels, at least 1 an axis.
+            flips: Axes along which the box is read backwards.
 
         Returns:
             New arrays: the image, float32 (C, *size), and the label, uint8 ids (*size). Outside the image each channel has its lowest value
@@ -87,10 +88,13 @@ class StoredCases:
         high = [min(a + n, limit) for a, n, limit in zip(start, size, spatial, strict=True)]
         if any(b <= a for a, b in zip(low, high, strict=True)):
             return self._padding(i, size), np.zeros(tuple(size), dtype=np.uint8)
-        image, label = self._part(i, (slice(None), *map(slice, low, high)))
+        image, label = self._part(i, (slice(None), *map(slice, low, high)), flips)
         if image.shape[1:] == tuple(size):
             return image, label
-        inside = tuple(slice(a - first, b - first) for a, b, first in zip(low, high, start, strict=True))
+        inside = tuple(
+            slice(first + n - b, first + n - a) if axis in flips else slice(a - first, b - first)
+            for axis, (a, b, first, n) in enumerate(zip(low, high, start, size, strict=True))
+        )
         padded, padded_label = self._padding(i, size), np.zeros(tuple(size), dtype=np.uint8)
         padded[(slice(None), *inside)] = image
         padded_label[inside] = label
@@ -119,14 +123,19 @@ class StoredCases:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_mark": None, "_views": {}}
 
-    def _part(self, i: int, box: tuple[slice, ...]) -> tuple[np.ndarray, np.ndarray]:
+    def _part(self, i: int, box: tuple[slice, ...], flips: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Reads a box that lies inside the image."""
         if i in self._cache:
             image, label = self._unpacked(i)
             assert label is not None
-            return self._normalised(i, image[box]), label[box[1:]].copy()
-        stored = self._stored[i]
-        return self._normalised(i, stored.image[box]), stored.label[box][0]
+            image, label = image[box], label[box[1:]]
+        else:
+            stored = self._stored[i]
+            image, label = stored.image[box], stored.label[box][0]
+        if flips:  # in the type on disk, which is copied faster than what normalisation makes of it
+            backwards = tuple(slice(None, None, -1 if axis in flips else 1) for axis in range(label.ndim))
+            image, label = image[(slice(None), *backwards)].copy(), label[backwards]
+        return self._normalised(i, image), label.copy()
 
     def _normalised(self, i: int, image: np.ndarray) -> np.ndarray:
         if self._normaliser is None:

@@ -73,14 +73,22 @@ class TestPatches:
         assert len({image.tobytes() for image in images}) == 4
 
     @DIMS
-    def test_the_box_is_left_as_it_was(self, dims: int) -> None:
-        for augment in presets(dims):
-            for seed in range(10):
-                draw = augment.draw((3,) * dims, SIZES[dims], 2, SPACING[dims], np.random.default_rng(seed))
-                image, label = read(draw, dims)
-                augment.apply(image, label, draw)
-                for array, before in zip((image, label), read(draw, dims), strict=True):
-                    np.testing.assert_array_equal(array, before)
+    def test_what_is_only_mirrored_is_read_backwards(self, dims: int) -> None:
+        seen = set()
+        for seed in range(40):
+            augment = nnunet(dims, LABELS, probabilities={"rotation": 0.0, "scale": 0.0})
+            draw = augment.draw((3,) * dims, SIZES[dims], 2, SPACING[dims], np.random.default_rng(seed))
+            assert draw.flips == draw.parameters["move"].mirrored
+            assert (draw.start, draw.size) == ((3,) * dims, SIZES[dims])
+            seen.add(draw.flips)
+        assert len(seen) == 2**dims
+
+    @DIMS
+    def test_what_is_turned_has_its_flips_in_the_turn(self, dims: int) -> None:
+        augment = nnunet(dims, LABELS, probabilities={"rotation": 1.0, "mirror": 1.0})
+        draw = augment.draw((3,) * dims, SIZES[dims], 2, (1.0,) * dims, np.random.default_rng(0))
+        assert draw.flips == ()
+        assert draw.parameters["move"].mirrored == tuple(range(dims))
 
     @DIMS
     def test_boxes_may_be_views_that_cannot_be_written(self, dims: int) -> None:
@@ -92,7 +100,7 @@ class TestPatches:
                 strided = np.asfortranarray(image), np.asfortranarray(label)
                 for array in strided:
                     array.flags.writeable = False
-                for ours, expected in zip(augment.apply(*strided, draw), augment.apply(image, label, draw), strict=True):
+                for ours, expected in zip(augment.apply(*strided, draw), augment.apply(image.copy(), label, draw), strict=True):
                     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
     @DIMS

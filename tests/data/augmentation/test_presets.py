@@ -53,8 +53,9 @@ def patches(augment: Augmentation, dims: int) -> list[tuple[np.ndarray, np.ndarr
         draw = augment.draw((0,) * dims, SIZES[dims], 1, (1.0,) * dims, np.random.default_rng(seed))
         rng = np.random.default_rng(7)
         at = np.indices(draw.size) + np.array(draw.start).reshape(-1, *(1,) * dims)
-        image = (np.sin(at[0]) + np.cos(at[1] * 2) + at[-1] / 9)[None].astype(np.float32)
-        results.append(augment.apply(image, rng.integers(0, 4, draw.size).astype(np.uint8), draw))
+        image = (np.sin(at[0]) + np.cos(at[1] * 2) + at[-1] / 9).astype(np.float32)
+        label = rng.integers(0, 4, draw.size).astype(np.uint8)
+        results.append(augment.apply(np.flip(image, draw.flips)[None], np.flip(label, draw.flips), draw))
     return results
 
 

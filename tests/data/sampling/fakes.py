@@ -57,9 +57,9 @@ class FakeStore:
     def index(self, i: int) -> CaseIndex:
         return self.indices[i]
 
-    def read(self, i: int, start: Sequence[int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        image = self.images[i]
-        return crop(image, start, size, fill=image.min()), crop(self.labels[i], start, size, fill=0)
+    def read(self, i: int, start: Sequence[int], size: Sequence[int], flips: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+        image, label = crop(self.images[i], start, size, fill=self.images[i].min()), crop(self.labels[i], start, size, fill=0)
+        return np.flip(image, tuple(axis + 1 for axis in flips)), np.flip(label, tuple(flips))
 
     def whole(self, i: int, reference: bool = True) -> PreparedCase:
         label = self.labels[i]

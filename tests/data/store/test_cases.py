@@ -143,6 +143,10 @@ class TestBoxes:
             assert label.dtype == np.uint8
             assert np.array_equal(image, padded_box(whole.image, start, size, lowest))
             assert np.array_equal(label, padded_box(whole.label[None], start, size, np.zeros(1))[0])
+            flips = tuple(axis for axis in range(len(shape)) if rng.random() < 0.5)
+            backwards, backwards_label = cases.read(0, start, size, flips)
+            assert np.array_equal(backwards, np.flip(image, tuple(axis + 1 for axis in flips)))
+            assert np.array_equal(backwards_label, np.flip(label, flips))
 
     @CACHES
     def test_they_belong_to_the_caller(self, cache_gib: float, make_dataset: MakeDataSet, open_store: OpenStore) -> None:
