@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import medseg
 from medseg.errors import MedsegError
 
 if TYPE_CHECKING:
+    from medseg.data.case import Case
     from medseg.training.run_folder import RunFolder
 
 
@@ -108,7 +109,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("evaluate", evaluate, "score label maps against references, case by case")
     sub.add_argument("--pred", type=Path, required=True, help="folder of predicted label maps")
-    sub.add_argument("--ref", type=Path, required=True, help="folder of reference label maps")
+    against = sub.add_mutually_exclusive_group(required=True)
+    against.add_argument("--ref", type=Path, help="folder of reference label maps, named as the predictions")
+    against.add_argument("--config", dest="dataset", metavar="CONFIG", help="take the references of this config's data set; key=value may follow")
+    sub.add_argument("--part", choices=("all", "train", "test"), help="with --config: which of its cases, all by default")
+    sub.add_argument("overrides", metavar="key=value", nargs="*", help="with --config: settings that replace the file's")
     sub.add_argument("--out", type=Path, required=True, help="folder for cases.csv, lesions.csv and summary.json")
     sub.add_argument("--classes", nargs="+", metavar="NAME", help="classes to score, the others count as background; all by default")
 
@@ -258,15 +263,22 @@ def evaluate(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from medseg.evaluation import evaluate_folders, print_evaluation
+    from medseg.errors import DataError
+    from medseg.evaluation import evaluate_dataset, evaluate_folders, print_evaluation
 
-    result = evaluate_folders(
-        options.pred,
-        options.ref,
-        options.out,
-        classes=options.classes,
-        progress=lambda cases, total: track(cases, "scoring", total=total, transient=True),
-    )
+    def progress(cases: Iterable[Case], total: int) -> Iterable[Case]:
+        return track(cases, "scoring", total=total, transient=True)
+
+    if options.dataset is None:
+        if options.part or options.overrides:
+            raise DataError("--part and key=value belong to --config, not to --ref; remove them")
+        result = evaluate_folders(options.pred, options.ref, options.out, classes=options.classes, progress=progress)
+    else:
+        from medseg.config import load_config
+        from medseg.data.modules import read_dataset
+
+        dataset = read_dataset(load_config(options.dataset, options.overrides).data)
+        result = evaluate_dataset(options.pred, dataset, options.out, options.part or "all", options.classes, progress)
     print_evaluation(result, options.out, Console())
     return result.exit_code
 

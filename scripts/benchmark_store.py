@@ -30,7 +30,7 @@ import blosc2
 import numpy as np
 from scipy import ndimage
 
-from medseg.data.store.arrays import BoxFile, pack
+from medseg.data.store.arrays import BoxFile, save
 
 Box = tuple[slice, ...]
 Read = Callable[[Box], np.ndarray]
@@ -95,7 +95,7 @@ def medseg() -> Container:
     """What prepared cases are kept in."""
 
     def write(array: np.ndarray, folder: Path) -> None:
-        (folder / "a.b2nd").write_bytes(pack(array))
+        save(array, folder / "a.b2nd")
 
     def open_(folder: Path) -> Read:
         array = blosc2.open(str(folder / "a.b2nd"), mode="r")

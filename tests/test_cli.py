@@ -217,6 +217,15 @@ class TestEvaluate:
         assert main([*command, "--classes", "leison"]) == 1
         assert "lesion" in capsys.readouterr().err
 
+    def test_the_references_may_be_a_data_sets(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_folders(tmp_path, ["a", "b"])
+        command = ["evaluate", "--pred", str(tmp_path / "masks"), "--out", str(tmp_path / "out")]
+        config = ["--config", "small_lesion_2d", "data.format.name=folders", "data.format.params={}", f"data.root={tmp_path}"]
+        assert main([*command, *config, "--part", "train"]) == 0
+        assert "1.000" in capsys.readouterr().out
+        assert main([*command, "--ref", str(tmp_path / "masks"), "--part", "train"]) == 1
+        assert "belong to --config" in capsys.readouterr().err
+
     def test_a_missing_prediction_fails_without_losing_the_rest(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_folders(tmp_path / "ref", ["a", "b"])
         write_folders(tmp_path / "pred", ["a"])

@@ -15,7 +15,7 @@ from medseg.data.case import Case, DataSet, Fault
 from medseg.data.check_case import Finding, check_case
 from medseg.data.check_outliers import unusual_intensities, unusual_orientations, unusual_spacings
 from medseg.data.check_similar import alike
-from medseg.data.check_split import Places
+from medseg.data.check_split import Places, shared_patients
 from medseg.data.splits import Splits
 
 __all__ = ["ClassCount", "Fault", "Inspection", "check_cases", "check_dataset", "inspect_dataset", "layout_errors"]
@@ -112,6 +112,7 @@ def inspect_dataset(
     if not dataset.cases:
         faults.append(Fault("error", "", dataset.root, "the data set has no cases", "set data.root to a folder that holds some"))
     faults += _repeated_ids((*dataset.cases, *dataset.test_cases))
+    faults += shared_patients(dataset)
     findings = _look(dataset, (*dataset.cases, *dataset.test_cases), workers, progress)
     for finding in findings:
         faults += finding.faults

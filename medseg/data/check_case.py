@@ -74,10 +74,13 @@ def check_case(case: Case, dataset: DataSet, needs_label: bool, across: bool = T
         across: Whether to measure what cases are compared by (signature and ranges).
     """
     finding = Finding(case)
-    geometry = _check_images(case, dataset, finding, across)
-    if case.label is not None:
-        _check_label(case, dataset, geometry, finding)
-    elif needs_label:
+    try:
+        geometry = _check_images(case, dataset, finding, across)
+        if case.label is not None:
+            _check_label(case, dataset, geometry, finding)
+    except Exception as error:  # folders that may not be listed, memory that is not there: the other cases are looked at all the same
+        finding.error(case.images[0], f"could not be checked ({type(error).__name__}: {error})", "look at its files, or remove the case")
+    if case.label is None and needs_label:
         finding.error(None, f"case '{case.id}' has no label", "add one, or move the case to the test images")
     return finding
 

@@ -59,6 +59,20 @@ def _parted_groups(path: Path, cases: Sequence[Case]) -> list[Fault]:
     return faults
 
 
+def shared_patients(dataset: DataSet) -> list[Fault]:
+    """Patients of whom the data set itself keeps some cases for the test and gives others to train on."""
+    trained = {case.group: case for case in reversed(dataset.cases)}
+    tested = {case.group: case for case in reversed(dataset.test_cases)}
+    remedy = "keep all cases of a patient on one side; if two patients have one name, set data.format.params.group or groups"
+    return [
+        Fault(
+            "warning", case.id, case.images[0], f"is a test case of group '{group}', which trains too (case '{trained[group].id}')", remedy
+        )
+        for group, case in sorted(tested.items())
+        if group in trained
+    ]
+
+
 class Places:
     """Where each case stands in each fold.
 

@@ -152,7 +152,7 @@ def resample(
     result = torch.empty((len(tensor), *target.shape), dtype=dtype, device=tensor.device)
     positions = _positions(geometry, target)
     for channel, place in zip(tensor, result, strict=True):  # one at a time: what lies between input and output is that of one channel
-        place.copy_(_read_channel(channel.to(dtype), positions, _kernels(geometry.spacing)))
+        _read_channel(channel.to(dtype), positions, _kernels(geometry.spacing), place)
     return (result.numpy() if isinstance(array, np.ndarray) else result), target
 
 
@@ -178,15 +178,19 @@ def _kernels(spacing: Sequence[float]) -> list[Kernel]:
     return ["linear" if size > COARSE * max(np.delete(spacing, axis)) else "cubic" for axis, size in enumerate(spacing)]
 
 
-def _read_channel(channel: torch.Tensor, positions: Sequence[np.ndarray], kernels: Sequence[Kernel]) -> torch.Tensor:
-    """Read one channel (*spatial) at the positions along each axis, within its own range."""
+def _read_channel(channel: torch.Tensor, positions: Sequence[np.ndarray], kernels: Sequence[Kernel], out: torch.Tensor) -> None:
+    """Read one channel (*spatial) at the positions along each axis into `out`, within its own range."""
     low, high, result = channel.min(), channel.max(), channel
     # The axis that shrinks most comes first, so that the others have less to do.
-    for axis in sorted(range(channel.ndim), key=lambda axis: len(positions[axis]) / channel.shape[axis]):
-        size, wanted = channel.shape[axis], positions[axis]
-        if len(wanted) != size or not np.allclose(wanted, np.arange(size), rtol=0, atol=1e-6):
-            result = read_along(result, axis, wanted, kernels[axis])
-    return result.clamp(low, high)
+    order = sorted(range(channel.ndim), key=lambda axis: len(positions[axis]) / channel.shape[axis])
+    order = [axis for axis in order if not _same_voxels(positions[axis], channel.shape[axis])]
+    for axis in order:
+        result = read_along(result, axis, positions[axis], kernels[axis], out if axis == order[-1] else None)
+    torch.clamp(result, low, high, out=out)
+
+
+def _same_voxels(positions: np.ndarray, size: int) -> bool:
+    return len(positions) == size and np.allclose(positions, np.arange(size), rtol=0, atol=1e-6)
 
 
 def resample_to(array: Array, geometry_from: Geometry, geometry_to: Geometry, mode: Mode) -> Array:

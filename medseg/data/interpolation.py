@@ -18,7 +18,7 @@ _REACH = 12
 """Voxels beyond which a value does not move an interpolating cubic spline: its influence falls by 0.268 a voxel, to 1e-7."""
 
 
-def read_along(tensor: torch.Tensor, axis: int, positions: np.ndarray, kernel: Kernel) -> torch.Tensor:
+def read_along(tensor: torch.Tensor, axis: int, positions: np.ndarray, kernel: Kernel, out: torch.Tensor | None = None) -> torch.Tensor:
     r"""Reads a tensor at fractional positions along one axis.
 
     Where the positions lie closer together than the voxels, `cubic` is the interpolating cubic spline with natural ends and `linear` joins
@@ -34,11 +34,13 @@ def read_along(tensor: torch.Tensor, axis: int, positions: np.ndarray, kernel: K
         axis: The axis to read along.
         positions: (m,) evenly spaced, in voxels.
         kernel: `cubic` or `linear`.
+        out: Where the result goes, contiguous; None: into new memory.
     """
     n, m = tensor.shape[axis], len(positions)
     before, after = tensor.shape[:axis], tensor.shape[axis + 1 :]
     source = tensor.reshape(_product(before), n, _product(after))
-    result = source.new_empty(source.shape[0], m, source.shape[2])
+    shape = source.shape[0], m, source.shape[2]
+    result = source.new_empty(shape) if out is None else out.view(shape)
     for rows, columns, weights in _tiles(positions, n, kernel):
         matrix = torch.as_tensor(weights, dtype=tensor.dtype, device=tensor.device)
         if source.shape[2] == 1:

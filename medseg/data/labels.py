@@ -15,6 +15,8 @@ IGNORE = 255
 
 Activation = Literal["softmax", "sigmoid"]
 
+_AT_ONCE = 2**20  # voxels
+
 
 @dataclass(frozen=True)
 class LabelSchema:
@@ -161,7 +163,11 @@ class LabelSchema:
             for value, internal in self._ids.items():
                 if low <= value <= high:
                     table[value - low] = internal
-            ids = table[disk_array.astype(np.int64) - low]
+            ids = np.empty(disk_array.shape, dtype=np.int16)
+            # Some rows at a time: the indices of all voxels at once would take eight times the label.
+            step = max(1, _AT_ONCE * len(ids) // ids.size)
+            for start in range(0, len(ids), step):
+                ids[start : start + step] = table[disk_array[start : start + step].astype(np.int64) - low]
         else:
             present, inverse = np.unique(disk_array, return_inverse=True)
             ids = np.array([self._ids.get(int(value), -1) for value in present], dtype=np.int16)[inverse].reshape(disk_array.shape)
@@ -219,8 +225,8 @@ class LabelSchema:
     def ids_from_probabilities(self, prob: torch.Tensor, activation: Activation) -> torch.Tensor:
         """The predicted label map of one case, as ids (uint8).
 
-        Softmax takes the most probable class. Sigmoid takes, of exclusive classes, the most probable one above 0.5. Of overlapping classes
-        it takes the value that stands for just the classes above 0.5; where none does, they are painted in the schema's order.
+        Softmax takes the most probable class. Sigmoid takes, of exclusive classes, the most probable one above 0.5, and paints overlapping
+        ones above 0.5 in the schema's order; where several are, and a value stands for just these, it takes that one: none is lost.
 
         Shape:
             softmax (K + 1, *spatial), sigmoid (K, *spatial) -> (*spatial)
@@ -238,11 +244,11 @@ class LabelSchema:
             ids[channel > 0.5] = value
         codes, values = self._unpainted
         if len(codes):
-            above = (prob > 0.5).flatten(1)
-            several = (above.sum(dim=0) > 1).nonzero()[:, 0]
-            bits = 2 ** torch.arange(self.num_classes, device=prob.device)
-            code = (above[:, several] * bits[:, None]).sum(dim=0)
-            known = torch.as_tensor(codes, device=prob.device)
+            code = torch.zeros(ids.numel(), dtype=torch.int64, device=prob.device)
+            for number, channel in enumerate(prob):
+                code += (channel.reshape(-1) > 0.5).long() << number
+            several = (code & (code - 1)).nonzero()[:, 0]
+            code, known = code[several], torch.as_tensor(codes, device=prob.device)
             place = torch.searchsorted(known, code).clamp(max=len(codes) - 1)
             exact = known[place] == code
             ids.view(-1)[several[exact]] = torch.as_tensor(values, device=prob.device)[place[exact]]

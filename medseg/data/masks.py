@@ -87,20 +87,30 @@ class Masks:
         ignored = np.zeros(grid.shape, dtype=np.bool_) if self.keep and self.ignore is not None else None
         for layer in self.layers:
             for file in layer.files:
-                values, geometry = read_label(file, image)
-                painted = on_grid(_translate(values, layer, file), file, geometry, image, grid, resample, fill=_NOTHING)
-                where = painted != _NOTHING
+                where, painted = self._painted(layer, file, image, grid, resample)
                 if ignored is not None:
-                    ignored |= painted == self.ignore
+                    ignored[where] |= painted == self.ignore
                 if self.keep:
-                    np.bitwise_or(label, painted.astype(label.dtype), out=label, where=where)
-                else:
-                    np.copyto(label, painted, where=where, casting="unsafe")
+                    painted = label[where] | painted.astype(label.dtype)
+                label[where] = painted
         if ignored is not None:
             label[ignored] = self.ignore
         if any(layer.unlabelled for layer in self.layers):
             label[label == self.background] = self.ignore
         return label
+
+    def _painted(self, layer: Layer, file: Path, image: Path, grid: Geometry, resample: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Where a file paints on the grid, boolean, and the label values there, int32 in the order of the voxels."""
+        values, geometry = read_label(file, image)
+        if resample and resamples(file, geometry, image, grid):
+            painted = on_grid(_translate(values, layer, file), file, geometry, image, grid, resample, fill=_NOTHING)
+            where = painted != _NOTHING
+            return where, painted[where]
+        require_same_grid(file, geometry, image, grid)
+        where = np.ones(values.shape, np.bool_)  # most masks are background nearly everywhere, which then costs no look-up
+        for low, high in layer.background:
+            where &= values != low if low == high else (values < low) | (values > high)
+        return where, _translate(values[where], layer, file)
 
     @property
     def _dtype(self) -> np.dtype:
@@ -148,11 +158,13 @@ def resamples(file: Path, geometry: Geometry, image: Path, grid: Geometry) -> bo
 
 
 def require_same_grid(file: Path, geometry: Geometry, image: Path, grid: Geometry) -> None:
-    """Check that a channel or mask lies in the grid of the image.
+    """Check that a channel or mask lies in the grid of the image. Pictures know their size alone, so that is all they are held to.
 
     Raises:
         FileError: When it does not: what differs, and what to do.
     """
+    if geometry.spatial_dims == 2 and any(suffix_of(path) in RASTER_SUFFIXES for path in (file, image)):
+        geometry = Geometry(geometry.shape, grid.affine)
     difference = geometry.mismatch(grid)
     if difference:
         problem = f"lies in another grid than {image.name}: {difference}"

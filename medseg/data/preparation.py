@@ -117,19 +117,22 @@ class Preparer:
         Raises:
             DataError: A file is unreadable, holds NaN or unknown label values, or image and label lie in different grids.
         """
+        # The image to its end, then the label: what each needs on the way is not in memory together.
         image, original = read_finite(case)
         intensities = Intensities.of(image, case)
-        reference = read_ids(case, labels, original) if case.label is not None else None
         image, geometry = to_canonical(image, original)
-        label = None if reference is None else to_canonical(reference[None], original)[0][0]
+        canonical = geometry
         if self.spacing is not None:
-            canonical = geometry
             self._check_spacing(case, canonical)
             image, geometry = resample(image, canonical, self.spacing, "cubic")
-            label = None if label is None else resample(label[None], canonical, self.spacing, "nearest")[0][0]
+        image = compact(image)
+        reference = read_ids(case, labels, original) if case.label is not None else None
+        label = None if reference is None else to_canonical(reference[None], original)[0][0]
+        if label is not None and self.spacing is not None:
+            label = resample(label[None], canonical, self.spacing, "nearest")[0][0]
         if label is not None and reference is not None and label.shape == reference.shape and np.array_equal(label, reference):
             label = reference  # one array instead of two equal ones
-        return CaseArrays(case, compact(image), label, geometry, original, reference, intensities)
+        return CaseArrays(case, image, label, geometry, original, reference, intensities)
 
     def prepare(self, case: Case, labels: LabelSchema) -> PreparedCase:
         """Reads and prepares a case, with its reference where it has one.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from medseg.evaluation.folders import Evaluation, evaluate_folders
+from medseg.evaluation.folders import Evaluation, evaluate_dataset, evaluate_folders
 from medseg.evaluation.labels import find_labels
 from medseg.evaluation.scores import read_rows, read_summary, summarise, write_scores
 from medseg.evaluation.tables import print_evaluation, summary_table
 
 __all__ = [
     "Evaluation",
+    "evaluate_dataset",
     "evaluate_folders",
     "find_labels",
     "print_evaluation",

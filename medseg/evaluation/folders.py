@@ -1,15 +1,15 @@
-"""Score a folder of label maps against a folder of references."""
+"""Score a folder of label maps against a folder of references, or against those of a data set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from medseg.data.case import Case
+from medseg.data.case import Case, DataSet
 from medseg.data.formats.layout import assign_groups
 from medseg.data.geometry import Geometry
 from medseg.data.images import RASTER_SUFFIXES, list_images, read_label, stem_of, suffix_of
@@ -18,6 +18,9 @@ from medseg.errors import DataError
 from medseg.evaluation.labels import find_labels
 from medseg.evaluation.scores import write_scores
 from medseg.metrics import LesionRow, Row, count_case, rows_of
+
+Part = Literal["all", "train", "test"]
+"""Cases of a data set: all, those to train and validate on, or those kept apart."""
 
 
 @dataclass
@@ -73,19 +76,67 @@ def evaluate_folders(
     source = "given"
     if labels is None:
         labels, source = find_labels(ref, references.values(), predictions.values())
+    return _evaluate(pred, predictions, _cases(references, ref), labels, classes, ref, source, out, progress)
+
+
+def evaluate_dataset(
+    pred: Path,
+    dataset: DataSet,
+    out: Path,
+    part: Part = "all",
+    classes: Sequence[str] | None = None,
+    progress: Callable[[Iterable[Case], int], Iterable[Case]] | None = None,
+) -> Evaluation:
+    """Score predictions named after the cases of a data set against its references, however these are put together of files.
+
+    Args:
+        pred: Folder of predicted label maps.
+        dataset: What a format's `read` returned; its groups are the patients.
+        out: As in `evaluate_folders`. A case without a prediction counts as missed here too.
+        part: Which labelled cases: `train` those that the data set gives to train and validate, `test` those that it keeps apart.
+        classes: As in `evaluate_folders`.
+        progress: As in `evaluate_folders`.
+
+    Raises:
+        DataError: When the folder is missing or empty, no case of the part has a reference or a prediction, or none could be scored.
+    """
+    predictions = _by_stem(pred, "predictions")
+    parts = {"train": dataset.cases, "test": dataset.test_cases, "all": (*dataset.cases, *dataset.test_cases)}
+    cases = tuple(case for case in parts[part] if case.label is not None)
+    if not cases:
+        raise DataError(f"{dataset.root}: no case of '{part}' has a reference; choose another part to score")
+    if not predictions.keys() & {case.id for case in cases}:
+        raise DataError(
+            f"{pred}: no prediction has the name of a case of {dataset.name} "
+            f"(found: {next(iter(predictions))}, wanted: {cases[0].id}); rename the files or give another folder, data set or part"
+        )
+    return _evaluate(pred, predictions, cases, dataset.labels, classes, dataset.root, "the data set", out, progress)
+
+
+def _evaluate(
+    pred: Path,
+    predictions: dict[str, Path],
+    cases: Sequence[Case],
+    labels: LabelSchema,
+    classes: Sequence[str] | None,
+    ref: Path,
+    source: str,
+    out: Path,
+    progress: Callable[[Iterable[Case], int], Iterable[Case]] | None,
+) -> Evaluation:
     if classes is not None:
         try:
             labels = labels.select(classes)
         except ValueError as error:
             raise DataError(f"{ref}: {error}; correct the classes to score") from error
+    names = {case.id for case in cases}
     result = Evaluation(
-        missing=[name for name in references if name not in predictions],
-        extra=[name for name in predictions if name not in references],
+        missing=[case.id for case in cases if case.id not in predictions],
+        extra=[name for name in predictions if name not in names],
     )
-    cases = _cases(references, predictions, ref)
     for case in progress(cases, len(cases)) if progress else cases:
         try:
-            rows, lesions = _score(case, labels)
+            rows, lesions = _score(case, predictions.get(case.id), labels)
         except DataError as error:
             result.faults[case.id] = str(error)
         else:
@@ -122,24 +173,25 @@ def _by_stem(folder: Path, what: str) -> dict[str, Path]:
     return files
 
 
-def _cases(references: dict[str, Path], predictions: dict[str, Path], ref: Path) -> tuple[Case, ...]:
-    """One case per reference, its image the prediction if there is one, its group from groups.csv if there is one."""
-    cases = [Case(name, (predictions[name],) if name in predictions else (), reference, name) for name, reference in references.items()]
+def _cases(references: dict[str, Path], ref: Path) -> tuple[Case, ...]:
+    """One case per reference, its group from groups.csv if there is one."""
+    cases = [Case(name, (), reference, name) for name, reference in references.items()]
     for folder in (ref, ref.resolve().parent):
         if (folder / "groups.csv").is_file():
             return assign_groups(cases, folder, None)[0]
     return tuple(cases)
 
 
-def _score(case: Case, labels: LabelSchema) -> tuple[list[Row], list[LesionRow]]:
-    assert isinstance(case.label, Path)
-    reference, geometry = _read_ids(case.label, labels)
-    if case.images:
-        prediction, found = _read_ids(case.images[0], labels)
-        difference = _mismatch(case.images[0], found, case.label, geometry)
+def _score(case: Case, predicted: Path | None, labels: LabelSchema) -> tuple[list[Row], list[LesionRow]]:
+    values, geometry = case.read_label()
+    reference = _ids(values, case.label_file, labels)
+    if predicted is not None:
+        values, found = read_label(predicted)
+        prediction = _ids(values, predicted, labels)
+        difference = _mismatch(predicted, found, case.label_file, geometry)
         if difference:
             raise DataError(
-                f"{case.images[0]}: lies in another grid than its reference {case.label}: {difference}; resample it to the reference's grid"
+                f"{predicted}: lies in another grid than its reference {case.label_file}: {difference}; resample it to the reference's grid"
             )
     else:
         prediction = np.zeros_like(reference)
@@ -147,10 +199,9 @@ def _score(case: Case, labels: LabelSchema) -> tuple[list[Row], list[LesionRow]]
     return rows_of(counts, labels.classes), lesions
 
 
-def _read_ids(path: Path, labels: LabelSchema) -> tuple[np.ndarray, Geometry]:
-    values, geometry = read_label(path)
+def _ids(values: np.ndarray, path: Path, labels: LabelSchema) -> np.ndarray:
     try:
-        return labels.encode(values), geometry
+        return labels.encode(values)
     except ValueError as error:
         raise DataError(f"{path}: {error}; correct the file, or declare the values in dataset.json") from error
 

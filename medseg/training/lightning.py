@@ -40,10 +40,11 @@ def make_trainer(config: Config, run: RunFolder, table: EpochTable) -> Trainer:
         check_val_every_n_epoch=config.validation.every_epochs,
         logger=[table, TensorBoardLogger(run.path, name="", version="tensorboard")],
         callbacks=[
-            progress(),
-            GradientShares(),
+            # Those that add up the ranks come before the first process's own display, which would begin Lightning's sums of the epoch.
             Exposure(),
             HardCases(),
+            progress(),
+            GradientShares(),
             Checkpoints(run.last, run.best, f"val/{config.validation.monitor}"),
         ],
         enable_checkpointing=False,  # Checkpoints does it

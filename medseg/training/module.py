@@ -13,6 +13,7 @@ from medseg.config import to_dict
 from medseg.config.errors import config_error
 from medseg.config.schema import Config
 from medseg.data.case import DataSet
+from medseg.data.formats.recipe import unfolded
 from medseg.data.labels import IGNORE
 from medseg.data.preparation import PreparedCase, Preparer
 from medseg.inference.precision import autocast_dtype
@@ -32,6 +33,8 @@ class SegmentationTask(LightningModule):
     def __init__(self, config: Config, dataset: DataSet) -> None:
         super().__init__()
         self.config, self.dataset = config, dataset
+        self._saved_config = to_dict(config)
+        self._saved_config["data"]["format"] = unfolded(self._saved_config["data"]["format"])
         self.preparer: Preparer | None = None
         """What turns files into arrays; set once the training cases are known, before fitting."""
         outputs = count_outputs(config, dataset)
@@ -133,7 +136,7 @@ class SegmentationTask(LightningModule):
         """Add what prediction needs."""
         checkpoint["medseg"] = {
             "version": medseg.__version__,
-            "config": to_dict(self.config),
+            "config": self._saved_config,
             "dataset": self.dataset.summary(),
             "heads": {name: list(channels) for name, channels in self.heads.items()},
             "statistics": self.predictor.preparer.statistics,

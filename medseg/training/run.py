@@ -33,7 +33,7 @@ RUN_DIR_VARIABLE = "MEDSEG_RUN_DIR"
 
 STAGES: tuple[tuple[Stage, str], ...] = (("train", "train"), ("val", "validate"), ("test", "test"))
 
-MAY_CHANGE = ("trainer", "validation", "inference", "runs_dir", "data.workers", "data.cache_gib")
+MAY_CHANGE = ("trainer", "validation", "inference", "runs_dir", "data.workers", "data.cache_gib", "data.store", "data.augment_on")
 """What a resumed run may set anew; the rest decides what its weights mean and which cases they have seen."""
 
 
@@ -113,7 +113,7 @@ def prepare_cases(data: SegmentationDataModule) -> None:
         DataError: Some cases have faults.
     """
     columns = (TextColumn("preparing cases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as progress:
+    with Progress(*columns, transient=True, disable=rank_zero_only.rank != 0) as progress:
         task = progress.add_task("prepare", visible=False)
         data.prepare_cases(lambda done, total: progress.update(task, completed=done, total=total, visible=True))
 

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medseg.data import check_case
 from medseg.data.case import Case, DataSet, Fault
 from medseg.data.check import check_cases, check_dataset, inspect_dataset, layout_errors
 from medseg.data.formats.decathlon import Decathlon
 from medseg.data.formats.folders import Folders
 from medseg.data.formats.nnunet import NnUNet
+from medseg.data.geometry import Geometry
+from medseg.data.images import read_image
 from medseg.data.labels import LabelSchema
 from medseg.data.splits import Splits
 
@@ -156,6 +159,20 @@ class TestErrors:
         assert check_dataset(replace(dataset, cases=dataset.cases[:2], test_cases=(bare,))) == []
         (fault,) = check_dataset(replace(dataset, cases=(*dataset.cases[:2], bare)))
         assert fault.message == "case 'c2' has no label"
+
+    def test_a_case_that_breaks_the_check_does_not_hide_the_others(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        dataset = make_dataset(tmp_path)
+        truncate(image_of(tmp_path, "c2"))
+
+        def read(path: Path) -> tuple[np.ndarray, Geometry]:
+            if path.name.startswith("c0"):
+                raise MemoryError("too large")
+            return read_image(path)
+
+        monkeypatch.setattr(check_case, "read_image", read)
+        errors = [fault for fault in check_dataset(dataset, 1) if fault.severity == "error"]
+        assert [fault.case for fault in errors] == ["c0", "c2"]
+        assert errors[0].message == "could not be checked (MemoryError: too large)"
 
     def test_progress_counts_to_the_end(self, tmp_path: Path) -> None:
         seen: list[tuple[int, int]] = []

@@ -133,6 +133,21 @@ class TestPrediction:
         prob = torch.tensor([[0.9, 0.9, 0.9, 0.1, 0.2], [0.1, 0.9, 0.9, 0.1, 0.2], [0.1, 0.1, 0.9, 0.1, 0.9]])
         assert REGIONS.decode(REGIONS.ids_from_probabilities(prob, "sigmoid").numpy()).tolist() == [2, 1, 4, 0, 4]
 
+    @pytest.mark.parametrize("number", [2, 3, 7])
+    def test_of_classes_that_are_kept_apart_none_is_lost(self, number: int) -> None:
+        every = range(1, 2**number)
+        members = tuple(tuple(value for value in every if value & bit) for bit in (1 << index for index in range(number)))
+        schema = LabelSchema(tuple("abcdefg"[:number]), members, paint=tuple(1 << index for index in range(number)))
+        disk = np.random.default_rng(2).integers(0, 2**number, size=(6, 7, 8)).astype(np.uint8)
+        masks = torch.from_numpy(schema.masks(schema.encode(disk))).float()
+        ids = schema.ids_from_probabilities(0.1 + 0.8 * masks, "sigmoid").numpy()
+        np.testing.assert_array_equal(schema.decode(ids), disk)
+
+    def test_sets_of_classes_without_a_value_of_their_own_are_painted(self) -> None:
+        schema = LabelSchema(("a", "b", "c"), ((1, 4, 5), (2, 4), (3,)), paint=(1, 2, 3))
+        prob = torch.tensor([[0.9, 0.9, 0.1, 0.9], [0.1, 0.9, 0.9, 0.9], [0.1, 0.1, 0.9, 0.9]])
+        assert schema.decode(schema.ids_from_probabilities(prob, "sigmoid").numpy()).tolist() == [1, 4, 3, 3]
+
     def test_of_exclusive_classes_the_largest_above_a_half_wins(self) -> None:
         prob = torch.tensor([[0.6, 0.4, 0.9, 0.5], [0.7, 0.45, 0.8, 0.1]])
         assert ORGANS.ids_from_probabilities(prob, "sigmoid").tolist() == [2, 0, 1, 0]

@@ -136,6 +136,16 @@ class TestFaults:
             with pytest.raises(FileError, match=r"a\.png: lies in another grid than image\.png: shape \(4, 6\) against \(4, 5\)"):
                 Masks((Layer.above([file], 0, 1),)).read(IMAGE, GRID, resample)
 
+    def test_a_picture_is_held_to_the_size_of_a_scan_alone(self, tmp_path: Path) -> None:
+        file, scan = picture(tmp_path / "a.png", np.ones((4, 5))), Path("image.nii.gz")
+        fine = Geometry((4, 5), np.array([[0.1, 0, 0, 7], [0, 0.2, 0, 3], [0, 0, 1, 0], [0, 0, 0, 1]]))
+        assert Masks((Layer.above([file], 0, 1),)).read(scan, fine).all()
+        require_same_grid(Path("a.mha"), fine, IMAGE, Geometry((4, 5), np.eye(4)))
+        with pytest.raises(FileError, match=r"shape \(4, 5\) against \(5, 4\)"):
+            require_same_grid(file, Geometry((4, 5), np.eye(4)), scan, Geometry((5, 4), fine.affine))
+        with pytest.raises(FileError, match="spacing"):
+            require_same_grid(Path("a.mha"), fine, scan, Geometry((4, 5), np.eye(4)))
+
     def test_the_remedy_depends_on_what_differs(self) -> None:
         with pytest.raises(FileError, match="copy the image's header to this file"):
             require_same_grid(Path("a.nii"), Geometry((2, 2, 2), np.eye(4)), IMAGE, Geometry((2, 2, 2), np.diag([2, 1, 1, 1])))

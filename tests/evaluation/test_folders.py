@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from medseg.data.formats.cases import Cases
 from medseg.data.geometry import Geometry
 from medseg.data.images import write_label
 from medseg.data.labels import LabelSchema
 from medseg.errors import DataError
-from medseg.evaluation import evaluate_folders, read_rows
+from medseg.evaluation import evaluate_dataset, evaluate_folders, read_rows
+from medseg.metrics import Row
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -166,3 +171,53 @@ class TestRealData:
         assert result.exit_code == 0
         assert {row.value for row in result.rows if row.metric != "volume_difference_ml"} == {1.0}
         assert result.summary["labels_from"].endswith("dataset.json")
+
+
+class TestDataSets:
+    """The references of a data set, put together of files that no prediction is named after."""
+
+    @pytest.fixture
+    def layout(self, tmp_path: Path) -> Cases:
+        for name in ("p1/a", "p1/b", "p2/c"):
+            write(tmp_path / "set" / f"{name}.nii.gz", box(0, 8))
+            write(tmp_path / "set" / f"{name}_one.nii.gz", box(1, 3))
+            write(tmp_path / "set" / f"{name}_two.nii.gz", box(2, 5))
+            both = box(1, 3) + 2 * box(2, 5)
+            write(tmp_path / "pred" / f"{name[3:]}.nii.gz", both if name != "p1/b" else box(2, 5, 2))
+        masks: list[Mapping[str, Any]] = [{"file": f"{{patient}}/{{name}}_{kind}.nii.gz", "class": kind} for kind in ("one", "two")]
+        return Cases(
+            images={"MR": "{patient}/{name:[abc]}.nii.gz"},
+            masks=masks,
+            overlap="keep",
+            case="{name}",
+            group="{patient}",
+            test={"patient": "p2"},
+        )
+
+    def scores(self, rows: list[Row]) -> dict[tuple[str, str], float]:
+        return {(row.case_id, row.class_name): row.value for row in rows if row.metric == "dice"}
+
+    def test_overlapping_classes_are_compared_each_by_itself(self, layout: Cases, tmp_path: Path) -> None:
+        result = evaluate_dataset(tmp_path / "pred", layout.read(tmp_path / "set"), tmp_path / "out")
+        assert result.exit_code == 0
+        found = self.scores(result.rows)
+        assert found.pop(("b", "one")) == 0
+        assert set(found.values()) == {1.0}
+        assert len(found) == 5
+        assert {row.group for row in result.rows} == {"p1", "p2"}
+
+    def test_a_part_can_be_scored_alone(self, layout: Cases, tmp_path: Path) -> None:
+        dataset = layout.read(tmp_path / "set")
+        result = evaluate_dataset(tmp_path / "pred", dataset, tmp_path / "out", "test", ["two"])
+        assert self.scores(result.rows) == {("c", "two"): 1.0}
+        assert (result.extra, result.missing) == (["a", "b"], [])
+        (tmp_path / "pred" / "a.nii.gz").unlink()
+        assert evaluate_dataset(tmp_path / "pred", dataset, tmp_path / "out", "train").missing == ["a"]
+
+    def test_what_cannot_be_compared_is_explained(self, layout: Cases, tmp_path: Path) -> None:
+        dataset = layout.read(tmp_path / "set")
+        (tmp_path / "pred" / "c.nii.gz").rename(tmp_path / "pred" / "x.nii.gz")
+        with pytest.raises(DataError, match=r"no prediction has the name of a case of set \(found: a, wanted: c\)"):
+            evaluate_dataset(tmp_path / "pred", dataset, tmp_path / "out", "test")
+        with pytest.raises(DataError, match="no case of 'test' has a reference"):
+            evaluate_dataset(tmp_path / "pred", replace(dataset, test_cases=()), tmp_path / "out", "test")

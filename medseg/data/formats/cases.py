@@ -13,7 +13,7 @@ from medseg.data.formats.fields import default_id, group_rule, held_out, naming,
 from medseg.data.formats.finding import find_images
 from medseg.data.formats.mask_entries import MaskPlan
 from medseg.data.formats.templates import Template, Tree, some_files
-from medseg.data.images import RASTER_SUFFIXES, suffix_of
+from medseg.data.images import suffix_of
 from medseg.errors import DataError
 
 _KEY = "data.format.params"
@@ -86,9 +86,11 @@ class Cases:
         definitions = {name: regex for template in self._finders for name, regex in template.definitions.items()}
         self._channels = {name: tuple(template.define(definitions) for template in found) for name, found in self._channels.items()}
         self._id = None if case is None else naming(case, f"{_KEY}.case", self._finders)
+        self._id_fields = fields if case is None else Template.parse(case, f"{_KEY}.case").fields
         self._group = None if group is None else group_rule(group, f"{_KEY}.group", self._finders)
         self._groups = groups
         self._test = None if test is None else held_out(test, f"{_KEY}.test", fields)
+        self._test_table = test.get("file") if test is not None and "column" in test else None
         self._resample = resample
         self._plan = MaskPlan(masks, overlap, regions, classes, fields, definitions)
 
@@ -114,9 +116,13 @@ class Cases:
         trained = [draft for draft, out in zip(drafts, held, strict=True) if not out]
         if trained and not any(draft.masks for draft in trained):
             raise DataError(self._no_mask(tree, trained[0]))
+        if self._test_table is not None and not tests:
+            faults.append(_no_test(tree.root / self._test_table))
         cases: Sequence[Case] = [draft.case for draft in trained]
+        test_cases: Sequence[Case] = [draft.case if draft.masks else replace(draft.case, label=None) for draft in tests]
         if self._groups is not None or self._group is None:
             cases, group_faults = layout.assign_groups(cases, tree.root, self._groups)
+            test_cases, _ = layout.assign_groups(test_cases, tree.root, self._groups)
             faults += group_faults
         return DataSet(
             name=tree.root.name,
@@ -125,8 +131,8 @@ class Cases:
             channels=names,
             labels=self._plan.labels,
             spatial_dims=spatial_dims,
-            suffix=_label_suffix((draft.case for draft in drafts), spatial_dims),
-            test_cases=tuple(draft.case if draft.masks else replace(draft.case, label=None) for draft in tests),
+            suffix=layout.label_suffix(_mask_suffixes(draft.case for draft in drafts), spatial_dims),
+            test_cases=tuple(test_cases),
             faults=(*faults, *self._strays(tree, used)),
         )
 
@@ -157,9 +163,9 @@ class Cases:
         return {path: fields for template in reversed(self._finders) for path, fields in tree.match(template)}
 
     def _id_of(self, fields: Mapping[str, str]) -> str | None:
-        """The id that the fields make; None where there are none."""
+        """The id that the fields make, or those of its fields that are there; None where there are none."""
         named = self._id(fields) if self._id else None
-        return named or default_id(fields) or None
+        return named or default_id({name: fields[name] for name in self._id_fields if name in fields}) or None
 
     def _assemble(self, tree: Tree, path: str, fields: Mapping[str, str], faults: list[Fault], used: set[str]) -> _Draft:
         """One case: its channels' files and its label."""
@@ -225,10 +231,14 @@ def _templates(given: Any, key: str) -> tuple[Template, ...]:
     return templates
 
 
-def _label_suffix(cases: Iterable[Case], spatial_dims: int) -> str:
-    """The suffix to write predictions with: the masks', where it can hold such images."""
-    suffixes = [
-        suffix_of(file) for case in cases if case.label is not None and not isinstance(case.label, Path) for file in case.label.files
-    ]
-    usable = [suffix for suffix in suffixes if suffix and (spatial_dims == 2 or suffix not in RASTER_SUFFIXES)]
-    return layout.label_suffix(usable) if usable else ".nii.gz" if spatial_dims == 3 else ".png"
+def _no_test(table: Path) -> Fault:
+    """What to say where a table should name test cases and names none that is there."""
+    problem = "names none of the cases" if table.is_file() else "does not exist"
+    message = f"{problem}, so that no case is held out for the test"
+    return Fault("warning", "", table, message, "add it or correct data.format.params.test, unless you lack the test cases")
+
+
+def _mask_suffixes(cases: Iterable[Case]) -> list[str]:
+    """That of one mask of each case."""
+    labels = (case.label for case in cases)
+    return [suffix_of(file) for label in labels if label is not None and not isinstance(label, Path) for file in label.files[:1]]

@@ -51,15 +51,17 @@ class Decathlon:
         if not cases:
             raise DataError(f'{source}: "training" lists no case; list {{"image": ..., "label": ...}} for each')
         cases, faults = layout.assign_groups(cases, root, self.groups)
+        spatial_dims = layout.spatial_dims(path for case in cases for path in case.images)
+        tests, _ = layout.assign_groups(_cases(content.get("test", []), "test", root, source, len(channels)), root, self.groups)
         return DataSet(
             name=str(content.get("name", root.name)),
             root=root,
             cases=cases,
             channels=channels,
             labels=labels,
-            spatial_dims=layout.spatial_dims(path for case in cases for path in case.images),
-            suffix=layout.label_suffix(suffix_of(case.label_file) for case in cases if case.label),
-            test_cases=_cases(content.get("test", []), "test", root, source, len(channels)),
+            spatial_dims=spatial_dims,
+            suffix=layout.label_suffix((suffix_of(case.label_file) for case in cases if case.label), spatial_dims),
+            test_cases=tests,
             faults=tuple(faults),
         )
 

@@ -107,7 +107,7 @@ def held_out(test: Any, key: str, fields: Iterable[str]) -> Callable[[Path], Cal
         For the data set's folder, what says it of a case's id and fields. A table that is not there names no case.
 
     Raises:
-        DataError: When it is neither. What is returned raises it for a table that lacks a column.
+        DataError: When it is neither. What is returned raises it for a table that lacks a column, or has none of the values in it.
     """
     if not (isinstance(test, Mapping) and {"file", "column"} <= test.keys()):
         where = condition(test, key, fields)
@@ -129,6 +129,9 @@ def held_out(test: Any, key: str, fields: Iterable[str]) -> Callable[[Path], Cal
                 if column not in columns:
                     raise DataError(unknown(str(path), "column", column, columns))
             names = {row[test["case"]] for _, row in rows if row[test["column"]] in wanted}
+            if not names:
+                found = ", ".join(sorted({row[test["column"]] for _, row in rows})[:8])
+                raise DataError(f"{path}: no line has {' or '.join(wanted)} in the column {test['column']} ({found}); correct {key}.values")
         return lambda case, values: case in names or bool(names & set(values.values()))
 
     return listed

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from medseg.data.formats import layout
+from medseg.data.formats.nnunet import NnUNet
 from medseg.data.formats.templates import Template, Tree, some_files
-from medseg.data.images import stem_of, suffix_of
+from medseg.data.images import list_images, stem_of, suffix_of
 from medseg.data.images.series import holds_series
 from medseg.errors import DataError
 
@@ -18,7 +19,8 @@ def find_images(folder: Path, channels: Channels, name: Callable[[Mapping[str, s
     """Find the images of a folder by the templates of their data set.
 
     The folder may be one such as the data set's, or any folder in it: where nothing matches, the templates' leading folders are left out
-    one by one. Images of one file each may also lie in one folder under any name.
+    one by one. Images of one file each may also lie in one folder under any name, those of several as <case>_0000, <case>_0001, ... in the
+    order of channels.
 
     Args:
         folder: The folder, or one file.
@@ -45,15 +47,20 @@ def find_images(folder: Path, channels: Channels, name: Callable[[Mapping[str, s
         if found:
             return [
                 (
-                    name(fields) or folder.name,
+                    name(fields) or (folder.name if len(found) == 1 else stem_of(path)),
                     tuple(tree.path(path) if channel == first else _file(tree, path, fields, parts[channel]) for channel in channels),
                 )
                 for path, fields in sorted(found.items())
             ]
     if len(channels) == 1:
         return _single_files(folder, next(iter(channels.values())))
+    if any(stem_of(path).endswith("_0000") for path in list_images(folder)):
+        return [(case.id, case.images) for case in NnUNet().find(folder, len(channels))]
     texts = " and ".join(template.text for templates in channels.values() for template in templates[:1])
-    raise DataError(f"{folder}: no image matches {finders[0].text} here; give a folder with {texts} ({some_files(folder)})")
+    numbers = ", ".join(f"<case>_{number:04d} ({channel})" for number, channel in enumerate(channels))
+    raise DataError(
+        f"{folder}: no image matches {finders[0].text} here; give a folder with {texts} ({some_files(folder)}), or name the files {numbers}"
+    )
 
 
 def _below(templates: Sequence[Template], levels: int) -> tuple[Template, ...]:

@@ -83,7 +83,7 @@ class Folders:
             channels=layout.names_of_channels(channels, spatial_dims),
             labels=labels,
             spatial_dims=spatial_dims,
-            suffix=layout.label_suffix(suffix_of(case.label_file) for case in cases if case.label),
+            suffix=layout.label_suffix((suffix_of(case.label_file) for case in cases if case.label), spatial_dims),
             faults=(*faults, *group_faults),
         )
 

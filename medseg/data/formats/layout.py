@@ -220,11 +220,15 @@ def images_in(folder: Path) -> list[Path]:
     return paths
 
 
-def label_suffix(suffixes: Iterable[str]) -> str:
-    """The suffix to write predictions with: the most frequent one of the labels, PNG in place of JPEG."""
-    found = sorted(suffixes)
-    suffix = max(sorted(set(found)), key=found.count)
-    return lossless_suffix(suffix)
+def label_suffix(suffixes: Iterable[str], spatial_dims: int) -> str:
+    """The suffix to write predictions with: the most frequent one of the labels, PNG in place of JPEG.
+
+    Folders of slices ("") have none, and pictures hold no volume: then .nii.gz, or .png in 2-D.
+    """
+    found = sorted(suffix for suffix in suffixes if suffix and (spatial_dims == 2 or suffix not in RASTER_SUFFIXES))
+    if not found:
+        return ".nii.gz" if spatial_dims == 3 else ".png"
+    return lossless_suffix(max(sorted(set(found)), key=found.count))
 
 
 def spatial_dims(paths: Iterable[Path]) -> int:

@@ -94,6 +94,7 @@ class MaskPlan:
         self._ignore = self._ignore_value(sources, members)
         self.labels, used = self._schema(members, regions, classes)
         self.sources = tuple(source for source in sources if used & source.classes.keys() or source.ignore)
+        self._painted = tuple(self._values(source) for source in self.sources)
 
     @property
     def templates(self) -> tuple[Template, ...]:
@@ -114,18 +115,17 @@ class MaskPlan:
             The label, and the number of files that were found for it.
         """
         layers, found = [], 0
-        for source in self.sources:
+        lacking = set(self._fields) - fields.keys()
+        for source, values in zip(self.sources, self._painted, strict=True):
             if not applies(source.where, fields):
                 continue
-            filled = [
-                template.fill(fields) for template in source.templates if not set(template.fields) & set(self._fields) - fields.keys()
-            ]
+            filled = [template.fill(fields) for template in source.templates if not lacking.intersection(template.fields)]
             files = tuple(dict.fromkeys(path for template in filled for path in find(template)))
             found += len(files)
             if not files and source.missing == "error":
                 files = (absent((filled or source.templates)[0]),)
             if files or source.missing == "unlabelled":
-                layers.append(Layer(files, self._values(source), source.background, unlabelled=not files))
+                layers.append(Layer(files, values, source.background, unlabelled=not files))
         return Masks(tuple(layers), self._background, self._ignore, self._keep), found
 
     def _members(self, names: tuple[str, ...], sources: Sequence[Source]) -> dict[str, tuple[int, ...]]:
@@ -227,6 +227,11 @@ def _class_files(entry: Mapping[str, Any], way: str, key: str, templates: tuple[
     )
     if not names:
         raise DataError(f"{key}.classes: names no class; list them")
+    for name, disk in names.items():
+        if name in ("background", "ignore"):
+            raise DataError(f"{key}.classes: {name} is not the name of a class; leave it out")
+        if not Template.parse(disk, f"{key}.classes").is_literal:
+            raise DataError(f"{key}.classes: {disk!r} must be a plain part of the file's path")
     if any("class" not in template.fields for template in templates):
         raise DataError(f"{key}.file: needs {{class}} where a class's name stands in the path, since the entry has `classes`")
     return {name: tuple(template.fill({"class": disk}) for template in templates) for name, disk in names.items()}

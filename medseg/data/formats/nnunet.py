@@ -64,15 +64,17 @@ class NnUNet:
             )
         cases, group_faults = layout.assign_groups(found, root, self.groups)
         tests, test_faults = _cases(root, "Ts", ending, len(channels)) if (root / "imagesTs").is_dir() else ([], [])
+        grouped_tests, _ = layout.assign_groups(tests, root, self.groups)
+        spatial_dims = layout.spatial_dims(path for case in cases for path in case.images)
         return DataSet(
             name=str(content.get("name", root.name)),
             root=root,
             cases=cases,
             channels=channels,
             labels=labels,
-            spatial_dims=layout.spatial_dims(path for case in cases for path in case.images),
-            suffix=layout.label_suffix([ending]),
-            test_cases=tuple(tests),
+            spatial_dims=spatial_dims,
+            suffix=layout.label_suffix([ending], spatial_dims),
+            test_cases=grouped_tests,
             faults=(*faults, *group_faults, *test_faults),
         )
 

@@ -70,6 +70,21 @@ class Recipe:
             raise DataError(f"{error} [recipe {shown_path(self._path)}]") from error
 
 
+def unfolded(section: dict[str, Any]) -> dict[str, Any]:
+    """The layout that a recipe stands for, as a `data.format` section that needs no recipe; any other section as it is.
+
+    A run keeps this, so that it predicts the same where its recipe's file is not, or has changed.
+
+    Raises:
+        DataError: When the recipe cannot be read.
+    """
+    if section["name"] != "recipe":
+        return section
+    chosen = {key: value for key, value in section["params"].items() if key != "name" and value is not None}
+    layout, params = _load(find_recipe(section["params"]["name"]), chosen)
+    return {"name": layout, "params": params}
+
+
 def find_recipe(name: str) -> Path:
     """The file of a recipe: a path that ends in .yaml, or the name of a shipped one.
 

@@ -76,10 +76,12 @@ class Table:
             names = tuple(column.removeprefix(_CHANNEL) for column in images)
         made = [(Case(case.id, case.images, case.label, case.group, len(names)), test) for case, test in cases]
         trained: Sequence[Case] = [case for case, test in made if not test]
+        tests: Sequence[Case] = [case for case, test in made if test]
         faults: list[Fault] = []
         if self.groups is not None or "group" not in columns:
             trained, faults = layout.assign_groups(trained, root, self.groups)
-        suffixes = [suffix_of(case.label) for case, _ in made if isinstance(case.label, Path)]
+            tests, _ = layout.assign_groups(tests, root, self.groups)
+        suffixes = (suffix_of(case.label) for case, _ in made if isinstance(case.label, Path))
         return DataSet(
             name=root.name,
             root=root,
@@ -87,8 +89,8 @@ class Table:
             channels=names,
             labels=self._labels,
             spatial_dims=spatial_dims,
-            suffix=layout.label_suffix(suffixes) if suffixes else ".nii.gz" if spatial_dims == 3 else ".png",
-            test_cases=tuple(case for case, test in made if test),
+            suffix=layout.label_suffix(suffixes, spatial_dims),
+            test_cases=tuple(tests),
             faults=tuple(faults),
         )
 

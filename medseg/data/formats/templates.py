@@ -97,6 +97,12 @@ class Template:
             literal.append(part)
         return "".join(literal)
 
+    @property
+    def file_name(self) -> str:
+        """The name that all matching files have; empty where it is open, or a folder is matched."""
+        last = self.parts[-1]
+        return last.rpartition("/")[2] if isinstance(last, str) and "/" in last else ""
+
     @cached_property
     def regex(self) -> re.Pattern[str]:
         """The regular expression that whole paths must match."""
@@ -164,17 +170,30 @@ class Tree:
             index = bisect_left(self.paths, prefix)
             return [(prefix, {})] if index < len(self.paths) and self.paths[index] == prefix else []
         needle = max((part for part in template.parts if isinstance(part, str)), key=len, default="")
+        name = template.file_name
         found = []
-        for index in range(bisect_left(self.paths, prefix), len(self.paths)):
-            path = self.paths[index]
-            if not path.startswith(prefix):
-                break
+        for path in self._named.get(name, []) if name and not prefix else self._below(prefix):
             if needle not in path:  # a fortieth of the time of the expression, and thousands of cases ask for one file each
                 continue
             match = template.regex.fullmatch(path)
             if match and path.endswith("/") == template.text.endswith("/"):
                 found.append((path, match.groupdict()))
         return found
+
+    def _below(self, prefix: str) -> Iterator[str]:
+        """The paths that begin so."""
+        for index in range(bisect_left(self.paths, prefix), len(self.paths)):
+            if not self.paths[index].startswith(prefix):
+                break
+            yield self.paths[index]
+
+    @cached_property
+    def _named(self) -> dict[str, list[str]]:
+        """The paths of each file name: a hundred masks a case are asked for by name in the whole tree."""
+        named: dict[str, list[str]] = {}
+        for path in self.paths:
+            named.setdefault(path.rpartition("/")[2], []).append(path)
+        return named
 
     def path(self, relative: str) -> Path:
         """The path of what `match` found."""

@@ -32,18 +32,27 @@ KEPT_OPEN = 64
 Box = tuple[slice, ...]
 
 
-def pack(array: np.ndarray) -> bytes:
-    """Compresses an array (C, *spatial) to the bytes of a `.b2nd` file."""
+def save(array: np.ndarray, path: Path) -> None:
+    """Compresses an array (C, *spatial) into a new `.b2nd` file, chunk by chunk: nothing as large as the array is held beside it.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     if array.size == 0:
         raise ValueError(f"an array of shape {array.shape} holds nothing")
     filters = [blosc2.Filter.SHUFFLE if array.itemsize > 1 else blosc2.Filter.NOFILTER]
-    packed = blosc2.asarray(
-        np.ascontiguousarray(array),
-        chunks=tile(array.shape, CHUNK),
-        blocks=tile(array.shape, BLOCK),
-        cparams=blosc2.CParams(codec=blosc2.Codec.LZ4HC, clevel=5, filters=filters, nthreads=1, typesize=array.itemsize),
-    )
-    return bytes(packed.to_cframe())
+    try:
+        blosc2.asarray(
+            np.ascontiguousarray(array),
+            urlpath=str(path),
+            mode="w",
+            chunks=tile(array.shape, CHUNK),
+            blocks=tile(array.shape, BLOCK),
+            cparams=blosc2.CParams(codec=blosc2.Codec.LZ4HC, clevel=5, filters=filters, nthreads=1, typesize=array.itemsize),
+        )
+        blosc2.open(str(path), mode="r")  # fails where the end is missing
+    except RuntimeError as error:
+        raise OSError(f"{path}: {error}") from error
 
 
 def unpack(data: bytes, out: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +20,8 @@ VOXELS_PER_LESION = 1_000
 
 FOREGROUND_VOXELS = 10_000
 """Foreground voxels whose intensities are kept, as many of each case, so that one long scan does not outweigh the others."""
+
+_AT_ONCE = 2**20  # voxels looked at together
 
 
 @dataclass(frozen=True)
@@ -152,23 +154,18 @@ class _Found:
         table[: len(members)] = members
         inside = table[label[tuple(map(slice, start, stop))]]
         components, count = ndimage.label(inside, structure=np.ones((3,) * label.ndim))
-        where = np.flatnonzero(inside)
-        lesion = components.reshape(-1)[where] - 1
-        sizes = np.bincount(lesion, minlength=count)
-        flat = np.zeros_like(where)
-        centroids = np.empty((count, label.ndim))
-        for axis in range(label.ndim):  # one at a time, since an organ has millions of voxels
-            coordinate = where // int(np.prod(inside.shape[axis + 1 :])) % inside.shape[axis] + start[axis]
-            centroids[:, axis] = np.bincount(lesion, weights=coordinate, minlength=count) / sizes
-            flat += coordinate * int(np.prod(label.shape[axis + 1 :]))
-        sides = [[[side.start for side in box], [side.stop for side in box]] for box in ndimage.find_objects(components)]
+        sizes, centroids = _measured(components, count, start)
+        found = ndimage.find_objects(components)
+        sides = [[[side.start for side in box], [side.stop for side in box]] for box in found]
         self.classes += [k] * count
         self.sizes.append(sizes)
         self.boxes.append((np.array(sides) + start).astype(np.int32))
         self.centroids.append(centroids)
-        self.class_voxels.append(_chosen(flat, VOXELS_PER_CLASS, (k,)))
-        parts = np.split(flat[np.argsort(lesion, kind="stable")], np.cumsum(sizes)[:-1]) if count > 1 else [flat]
-        self.lesion_voxels += [_chosen(part, VOXELS_PER_LESION, (k, number)) for number, part in enumerate(parts)]
+        self.class_voxels.append(_chosen(inside, VOXELS_PER_CLASS, (k,), start, label.shape))
+        for number, box in enumerate(found):
+            first = [low + side.start for low, side in zip(start, box, strict=True)]
+            mask = components[box] == number + 1
+            self.lesion_voxels.append(_chosen(mask, VOXELS_PER_LESION, (k, number), first, label.shape))
 
     def tables(self) -> dict[str, np.ndarray]:
         """All that was found, as arrays by name."""
@@ -187,16 +184,51 @@ class _Found:
 def _foreground(label: np.ndarray, schema: LabelSchema, image: np.ndarray) -> np.ndarray:
     table = np.zeros(256, dtype=np.bool_)
     table[: len(schema.values)] = schema.membership.any(axis=0)
-    flat = _chosen(np.flatnonzero(table[label]), FOREGROUND_VOXELS, ())
+    flat = _chosen(table[label], FOREGROUND_VOXELS, (), (0,) * label.ndim, label.shape)
     return np.ascontiguousarray(image.reshape(len(image), -1)[:, flat])
 
 
-def _chosen(voxels: np.ndarray, most: int, seed: tuple[int, ...]) -> np.ndarray:
-    """A random choice of at most `most` voxels, the same one each time."""
-    if len(voxels) <= most:
-        return voxels
+def _measured(components: np.ndarray, count: int, start: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels and mean coordinates of each component, (L,) and (L, axes), in a box whose first voxel is `start`."""
+    sizes = np.zeros(count, dtype=np.int64)
+    sums = np.zeros((count, components.ndim))
+    for first, slab in _slabs(components):
+        where = np.nonzero(slab)
+        number = slab[where] - 1
+        sizes += np.bincount(number, minlength=count)
+        for axis, low in enumerate([start[0] + first, *start[1:]]):
+            sums[:, axis] += np.bincount(number, weights=where[axis] + low, minlength=count)
+    return sizes, sums / sizes[:, None]
+
+
+def _chosen(mask: np.ndarray, most: int, seed: tuple[int, ...], start: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
+    """A random choice of at most `most` voxels of a mask, the same one each time, as flat indices into the volume (*shape) around it.
+
+    Args:
+        mask: A box of the volume.
+        most: Largest number.
+        seed: Of the choice.
+        start: First voxel of the box.
+        shape: Of the volume.
+    """
+    count, before, parts = int(np.count_nonzero(mask)), 0, [np.empty(0, dtype=np.int64)]
     # Not every k-th one: where k divides the width of the image, all of them would lie in one column.
-    return np.sort(np.random.default_rng([most, *seed]).choice(voxels, most, replace=False))
+    ranks = None if count <= most else np.sort(np.random.default_rng([most, *seed]).choice(count, most, replace=False))
+    for first, slab in _slabs(mask):
+        flat = np.flatnonzero(slab)
+        kept = flat if ranks is None else flat[ranks[(ranks >= before) & (ranks < before + len(flat))] - before]
+        before += len(flat)
+        voxels = np.unravel_index(kept, slab.shape)
+        corner = [start[0] + first, *start[1:]]
+        parts.append(np.ravel_multi_index([place + low for place, low in zip(voxels, corner, strict=True)], shape))
+    return np.concatenate(parts)
+
+
+def _slabs(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces along the first axis with the place of each: the coordinates of all voxels of an organ would take many times its image."""
+    step = max(1, _AT_ONCE * len(array) // max(1, array.size))
+    for first in range(0, len(array), step):
+        yield first, array[first : first + step]
 
 
 def _starts(groups: list[np.ndarray]) -> np.ndarray:

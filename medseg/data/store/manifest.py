@@ -17,7 +17,7 @@ from medseg.data.geometry import Geometry
 from medseg.data.labels import LabelSchema
 from medseg.data.normalisation import Intensities
 from medseg.data.preparation import CaseArrays
-from medseg.data.store.arrays import BoxFile, pack, unpack
+from medseg.data.store.arrays import BoxFile, save, unpack
 from medseg.data.store.index import CaseIndex, build_index
 from medseg.data.store.sources import Source, digest_of, digest_of_bytes
 from medseg.data.store.tables import REMEDY, ArrayTables, FileTables, Layout
@@ -213,18 +213,19 @@ def write_case(
     assert isinstance(index.tables, ArrayTables)
     step()
     table_bytes, layout = index.tables.pack()
-    contents = {INDEX: table_bytes, IMAGE: pack(arrays.image)}
+    (folder / INDEX).write_bytes(table_bytes)
+    save(arrays.image, folder / IMAGE)
     step()
+    names = [INDEX, IMAGE]
     if arrays.label is not None:
-        contents[LABEL] = pack(arrays.label[None])
-    for name, data in contents.items():
-        (folder / name).write_bytes(data)
+        save(arrays.label[None], folder / LABEL)
+        names.append(LABEL)
     Manifest(
         case=arrays.case.id,
         root=str(root.absolute()),
         recipe=recipe,
         sources=sources,
-        files={name: [len(data), digest_of_bytes(data)] for name, data in contents.items()},
+        files={name: [(folder / name).stat().st_size, digest_of(folder / name)] for name in names},
         shape=list(arrays.image.shape),
         dtype=arrays.image.dtype.str,
         affine=geometry.affine.tolist(),

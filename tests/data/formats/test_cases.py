@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,23 @@ class TestReading:
         test = {"file": "meta.csv", "case": "name", "column": "split", "values": "test"}
         assert [case.id for case in make(test=test).read(root).test_cases] == ["Utrecht_7"]
 
+    @pytest.mark.parametrize(("text", "problem"), [(None, "does not exist"), ("name;split\nUtrecht_8;test\n", "names none of the cases")])
+    def test_a_table_that_holds_nobody_out_is_a_warning(self, text: str | None, problem: str, root: Path) -> None:
+        if text:
+            (root / "meta.csv").write_text(text)
+        test = {"file": "meta.csv", "case": "name", "column": "split", "values": "test"}
+        dataset = make(test=test).read(root)
+        assert (len(dataset.cases), dataset.test_cases) == (3, ())
+        assert [str(fault).split(",")[0] for fault in dataset.faults] == [f"{root}/meta.csv: {problem}"]
+
+    def test_test_cases_have_their_patients_too(self, root: Path) -> None:
+        (root / "groups.csv").write_text("case,group\nGE3T_0,p\nUtrecht_0,p\nUtrecht_7,q\n")
+        dataset = make(test={"site": "GE3T"}).read(root)
+        assert ([case.group for case in dataset.cases], [case.group for case in dataset.test_cases]) == (["p", "q"], ["p"])
+        warnings = [str(fault) for fault in check_dataset(dataset, 1) if "group" in fault.message]
+        assert len(warnings) == 1
+        assert "GE3T/0/FLAIR.nii.gz: is a test case of group 'p', which trains too (case 'Utrecht_0')" in warnings[0]
+
     def test_templates_of_a_channel_are_united(self, tmp_path: Path) -> None:
         for name in ("a/x1.png", "b/y2.png"):
             picture(tmp_path / name)
@@ -117,7 +135,7 @@ class TestReading:
         picture(tmp_path / "i" / "2.jpg")
         for name in "12":
             picture(tmp_path / "m" / f"{name}.png")
-        masks = [{"file": "m/{id}.png", "class": "c"}]
+        masks: list[Mapping[str, Any]] = [{"file": "m/{id}.png", "class": "c"}]
         assert Cases(images="i/{id}.jpg", masks=masks).read(tmp_path).channels == ("red", "green", "blue")
         dataset = Cases(images="i/{id}.jpg", masks=masks, channels=["grey"]).read(tmp_path)
         assert (dataset.channels, dataset.cases[0].read_image()[0].shape) == (("grey",), (1, 8, 9))
@@ -241,6 +259,23 @@ class TestFinding:
         picture(tmp_path / "new" / "a_x.png")
         assert [case.id for case in layout.find(tmp_path / "new", 1)] == ["a"]
 
+    def test_files_of_several_channels_may_be_numbered(self, tmp_path: Path) -> None:
+        for name in ("new_0000", "new_0001", "other_0000", "other_0001"):
+            volume(tmp_path / f"{name}.nii.gz")
+        cases = make().find(tmp_path, 2)
+        assert [(case.id, [path.name for path in case.images]) for case in cases] == [
+            ("new", ["new_0000.nii.gz", "new_0001.nii.gz"]),
+            ("other", ["other_0000.nii.gz", "other_0001.nii.gz"]),
+        ]
+
+    def test_the_folder_of_one_case_names_it(self, tmp_path: Path) -> None:
+        images = {"A": "{case}/*_a.{ext:nii|nii\\.gz}", "B": "{case}/*_b.{ext}"}
+        layout = Cases(images=images, masks=[{"file": "{case}/m.nii", "class": "c"}], case="{case}")
+        for name in ("x_a", "x_b"):
+            volume(tmp_path / "case 7" / f"{name}.nii.gz")
+        assert [case.id for case in layout.find(tmp_path / "case 7", 2)] == ["case 7"]
+        assert [case.id for case in layout.find(tmp_path, 2)] == ["case 7"]
+
     def test_series_may_lie_in_any_folders(self, tmp_path: Path) -> None:
         layout = Cases(images={"CT": "CT/{id}/DICOM/"}, masks=[{"file": "CT/{id}/m/", "class": "c"}])
         for name in ("one", "two"):
@@ -251,7 +286,9 @@ class TestFinding:
 
     def test_nothing_that_matches_shows_what_is_there(self, tmp_path: Path) -> None:
         volume(tmp_path / "a.nii.gz")
-        with pytest.raises(DataError, match=r"no image matches \{site\}/\{id\}/FLAIR\.nii\.gz here; .*T1\.nii\.gz \(it holds a\.nii\.gz\)"):
+        with pytest.raises(
+            DataError, match=r"no image matches \{site\}/\{id\}/FLAIR\.nii\.gz here; .*T1\.nii\.gz \(it holds a\.nii\.gz\), .*_0001 \(T1\)"
+        ):
             make().find(tmp_path, 2)
         with pytest.raises(DataError, match=r"a\.nii\.gz: is no folder of images; give one with .*FLAIR\.nii\.gz, "):
             make().find(tmp_path / "a.nii.gz", 2)

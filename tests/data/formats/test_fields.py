@@ -93,6 +93,9 @@ class TestHeldOut:
         (tmp_path / "meta.csv").write_text("image_id;splits\n")
         with pytest.raises(DataError, match=r"meta\.csv: unknown column 'split'; did you mean splits"):
             held_out(self.TABLE, "test", ["id"])(tmp_path)
+        (tmp_path / "meta.csv").write_text("image_id;split\ns1;train\ns2;Test\n")
+        with pytest.raises(DataError, match=r"meta\.csv: no line has test in the column split \(Test, train\); correct test\.values"):
+            held_out(self.TABLE, "test", ["id"])(tmp_path)
 
     @pytest.mark.parametrize(
         ("change", "message"),

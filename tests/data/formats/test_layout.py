@@ -169,5 +169,14 @@ class TestGroups:
 
 class TestSuffix:
     def test_predictions_take_the_usual_suffix_but_never_a_lossy_one(self) -> None:
-        assert layout.label_suffix([".png", ".tif", ".tif"]) == ".tif"
-        assert layout.label_suffix([".jpg", ".jpg"]) == ".png"
+        assert layout.label_suffix([".png", ".tif", ".tif"], 2) == ".tif"
+        assert layout.label_suffix([".jpg", ".jpg"], 2) == ".png"
+
+    def test_volumes_labelled_by_pictures_get_a_format_for_volumes(self) -> None:
+        assert [layout.label_suffix(found, 3) for found in ([], [""], [".png", ".png", ".mha"], [".nii"])] == [
+            ".nii.gz",
+            ".nii.gz",
+            ".mha",
+            ".nii",
+        ]
+        assert layout.label_suffix([], 2) == ".png"

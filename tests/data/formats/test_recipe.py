@@ -7,8 +7,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from medseg.data import FORMATS
 from medseg.data.formats import recipe
-from medseg.data.formats.recipe import Recipe, find_recipe
+from medseg.data.formats.recipe import Recipe, find_recipe, unfolded
 from medseg.errors import DataError
 
 CONTENT = {
@@ -68,6 +69,19 @@ class TestReading:
         (tmp_path / "empty").mkdir()
         with pytest.raises(DataError, match=r"no image matches .*\[recipe .*toy\.yaml\]"):
             Recipe(name=write(tmp_path)).read(tmp_path / "empty")
+
+
+class TestUnfolded:
+    def test_a_run_needs_the_file_no_more(self, root: Path, tmp_path: Path) -> None:
+        section = {"name": "recipe", "params": {"name": write(tmp_path), "channels": ["b"], "groups": None}}
+        expected = [(case.id, case.images) for case in Recipe(**section["params"]).find(root, 1)]  # type: ignore[arg-type]
+        plain = unfolded(section)
+        (tmp_path / "toy.yaml").unlink()
+        assert plain == {"name": "cases", "params": {**CONTENT["params"], "channels": ["b"]}}  # type: ignore[dict-item]
+        assert [(case.id, case.images) for case in FORMATS[plain["name"]](**plain["params"]).find(root, 1)] == expected
+
+    def test_other_layouts_stay(self) -> None:
+        assert unfolded({"name": "nnunet", "params": {}}) == {"name": "nnunet", "params": {}}
 
 
 class TestFaults:

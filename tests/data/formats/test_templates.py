@@ -128,6 +128,25 @@ class TestBelow:
 
 
 class TestTree:
+    @pytest.mark.parametrize(
+        "text", ["{case}/masks/a.png", "{case}/a.png", "{folder:.+/}a.png", "*/masks/{name}.png", "one/{rest:.+}", "{case}/masks/"]
+    )
+    def test_matching_is_what_the_expression_says_of_every_path(self, text: str, tmp_path: Path) -> None:
+        grow(tmp_path, *(f"{case}/{folder}{name}.png" for case in ("one", "two") for folder in ("", "masks/") for name in ("a", "ba", "b")))
+        template = Template.parse(text, "key")
+        tree = Tree(tmp_path, [Template.parse("{all}", "key")])
+        expected = [path for path in tree.paths if template.regex.fullmatch(path) and path.endswith("/") == text.endswith("/")]
+        assert [path for path, _ in tree.match(template)] == expected != []
+
+    def test_a_name_is_looked_up_in_place_of_asking_every_path(self, tmp_path: Path) -> None:
+        grow(tmp_path, *(f"{case}/masks/{name}.png" for case in "abc" for name in "xyz"))
+        tree = Tree(tmp_path, [Template.parse("{all}", "key")])
+        template = Template.parse("{case}/masks/x.png", "key")
+        assert template.file_name == "x.png"
+        tree.match(template)
+        tree.paths = []  # not looked at again
+        assert [fields["case"] for _, fields in tree.match(template)] == ["a", "b", "c"]
+
     def test_hidden_files_and_folders_are_skipped(self, tmp_path: Path) -> None:
         grow(tmp_path, "a.png", "._a.png", ".git/a.png", "b/.DS_Store", "__MACOSX/._b.png")
         assert Tree(tmp_path, [Template.parse("{p}", "key")]).paths == ["__MACOSX/", "a.png", "b/"]

@@ -126,7 +126,9 @@ def totalsegmentator_v2(root: Path, meta: bool = True) -> Tree:
 
 
 def totalsegmentator_v2_without_split(root: Path) -> Tree:
-    return totalsegmentator_v2(root, meta=False)
+    tree = totalsegmentator_v2(root, meta=False)
+    tree.lonely = ("meta.csv",)
+    return tree
 
 
 def promise12(root: Path, folders: tuple[str, str, str] = ("training_data", "training_data", "test_data")) -> Tree:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medseg.data.store import arrays
-from medseg.data.store.arrays import BLOCK, CHUNK, KEPT_OPEN, BoxFile, pack, tile, unpack
+from medseg.data.store.arrays import BLOCK, CHUNK, KEPT_OPEN, BoxFile, save, tile, unpack
 from medseg.errors import DataError
 
 
@@ -16,11 +16,10 @@ class TestPacking:
     def test_arrays_come_back_exactly_whole_and_in_boxes(self, dtype: str, shape: tuple[int, ...], tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
         array = (rng.standard_normal(shape) * 3000).astype(dtype)
-        data = pack(array)
+        save(array, tmp_path / "a.b2nd")
         found = np.empty_like(array)
-        unpack(data, found)
+        unpack((tmp_path / "a.b2nd").read_bytes(), found)
         assert np.array_equal(found, array)
-        (tmp_path / "a.b2nd").write_bytes(data)
         file = BoxFile(tmp_path / "a.b2nd", shape, array.dtype)
         for _ in range(5):
             starts = [int(rng.integers(size)) for size in shape]
@@ -32,21 +31,22 @@ class TestPacking:
         path = tmp_path / "a.b2nd"
         file = BoxFile(path, (1, 5, 5), np.dtype(np.uint8))
         for value in (3, 4):
-            (tmp_path / "new").write_bytes(pack(np.full((1, 5, 5), value, np.uint8)))
+            save(np.full((1, 5, 5), value, np.uint8), tmp_path / "new")
             (tmp_path / "new").replace(path)
             assert (file[:, :2, :2] == value).all()
 
     def test_few_files_stay_open(self, tmp_path: Path) -> None:
-        data = pack(np.zeros((1, 5, 5), np.uint8))
         for number in range(KEPT_OPEN + 9):
-            (tmp_path / f"{number}.b2nd").write_bytes(data)
+            save(np.zeros((1, 5, 5), np.uint8), tmp_path / f"{number}.b2nd")
             BoxFile(tmp_path / f"{number}.b2nd", (1, 5, 5), np.dtype(np.uint8))[:, :2, :2]
         assert len(arrays._open.files) == KEPT_OPEN
 
     @pytest.mark.parametrize("harm", ["cut", "garbage", "gone", "other shape"])
     def test_a_damaged_file_is_named(self, harm: str, tmp_path: Path) -> None:
         path = tmp_path / "a.b2nd"
-        data = pack(np.zeros((1, 9, 9) if harm == "other shape" else (1, 40, 40), dtype=np.int16))
+        save(np.zeros((1, 9, 9) if harm == "other shape" else (1, 40, 40), dtype=np.int16), path)
+        data = path.read_bytes()
+        path.unlink()
         if harm != "gone":
             path.write_bytes({"cut": data[: len(data) // 2], "garbage": b"x" * 999, "other shape": data}[harm])
         with pytest.raises(DataError, match=r"a\.b2nd.*medseg prepare"):
@@ -54,6 +54,10 @@ class TestPacking:
         if harm != "gone":
             with pytest.raises(ValueError, match=r"NDArray|buffer|something else"):
                 unpack(path.read_bytes(), np.empty((1, 40, 40), dtype=np.int16))
+
+    def test_a_disk_that_is_full_is_an_error_of_the_system(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match="gone"):
+            save(np.zeros((1, 5, 5), np.uint8), tmp_path / "gone" / "a.b2nd")
 
 
 class TestTile:

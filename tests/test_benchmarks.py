@@ -1,0 +1,52 @@
+"""The benchmarks measure what they say: their own side runs, on data small enough for a test."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("benchmark_data_ours")
+
+
+class TestBenchmarkData:
+    def test_patches_are_copied_flipped_and_augmented(self, ours: ModuleType, tmp_path: Path) -> None:
+        root = ours.generate(tmp_path, "lesions_3d", 2, [64, 64, 64])
+        for build in (ours.medseg_patches, ours.crop_only, ours.memory_mapped_copy):
+            assert build(root, tmp_path)() == 1
+
+    def test_pictures_are_in_colour(self, ours: ModuleType, tmp_path: Path) -> None:
+        root = ours.generate_pictures(tmp_path, 2)
+        data = ours.data_module(root, tmp_path, [64, 64])
+        image, _ = data.dataset.cases[0].read_image()
+        assert image.shape == (3, 512, 512)
+        assert not np.array_equal(image[0], image[1])
+
+    def test_cases_are_prepared_and_removed_again(self, ours: ModuleType, tmp_path: Path) -> None:
+        root = ours.generate(tmp_path, "lesions_3d", 2, [32, 32, 32])
+        assert ours.medseg_prepare(root, tmp_path)() == 1
+        assert not (tmp_path / "prepared_anew").exists()
+
+    def test_the_first_batch_comes(self, ours: ModuleType, tmp_path: Path) -> None:
+        assert ours.first_batch(tmp_path, 4) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "script", [path for path in sorted(SCRIPTS.glob("*.py")) if "__main__" in path.read_text()], ids=lambda path: path.stem
+)
+def test_each_says_how_it_is_used(script: Path) -> None:
+    shown = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, cwd=SCRIPTS.parent, env={"PYTHONPATH": "."})
+    assert shown.returncode == 0, shown.stderr
+    assert "usage" in shown.stdout
