@@ -111,7 +111,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--pred", type=Path, required=True, help="folder of predicted label maps")
     against = sub.add_mutually_exclusive_group(required=True)
     against.add_argument("--ref", type=Path, help="folder of reference label maps, named as the predictions")
-    against.add_argument("--config", dest="dataset", metavar="CONFIG", help="take the references of this config's data set; key=value may follow")
+    against.add_argument(
+        "--config", dest="dataset", metavar="CONFIG", help="take the references of this config's data set; key=value may follow"
+    )
     sub.add_argument("--part", choices=("all", "train", "test"), help="with --config: which of its cases, all by default")
     sub.add_argument("overrides", metavar="key=value", nargs="*", help="with --config: settings that replace the file's")
     sub.add_argument("--out", type=Path, required=True, help="folder for cases.csv, lesions.csv and summary.json")

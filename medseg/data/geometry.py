@@ -26,6 +26,9 @@ slices, and a curve through them would show what neither shows."""
 # A grid whose axes are turned by less than this many voxels at its far corner is resampled axis by axis.
 _ALIGNED_WITHIN = 1e-2
 
+# Voxel centres that lie this close together, in voxels, are the same: headers round voxel sizes to 7 digits.
+_SAME_WITHIN = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
@@ -190,7 +193,7 @@ def _read_channel(channel: torch.Tensor, positions: Sequence[np.ndarray], kernel
 
 
 def _same_voxels(positions: np.ndarray, size: int) -> bool:
-    return len(positions) == size and np.allclose(positions, np.arange(size), rtol=0, atol=1e-6)
+    return len(positions) == size and np.allclose(positions, np.arange(size), rtol=0, atol=_SAME_WITHIN)
 
 
 def resample_to(array: Array, geometry_from: Geometry, geometry_to: Geometry, mode: Mode) -> Array:
@@ -228,7 +231,7 @@ def _resample_axis(tensor: torch.Tensor, axis: int, positions: np.ndarray, mode:
     """Read a tensor at fractional positions along one axis."""
     size = tensor.shape[axis]
     positions = np.clip(positions, 0, size - 1)
-    if np.allclose(positions, np.round(positions), rtol=0, atol=1e-6):
+    if np.allclose(positions, np.round(positions), rtol=0, atol=_SAME_WITHIN):
         mode = "nearest"  # voxel centres meet voxel centres: nothing to interpolate
     if mode == "nearest":
         index = np.floor(positions + 0.5).astype(np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -33,6 +33,9 @@ Stage = Literal["train", "val", "test"]
 STAGES: tuple[Stage, ...] = ("train", "val", "test")
 
 FAULTS_SHOWN = 5
+
+CASE_WORKERS = 2
+"""Most processes that read whole cases, each one case ahead: more would hold gigabytes of large scans, and scoring takes longer anyway."""
 
 
 class SegmentationDataModule(LightningDataModule):
@@ -179,11 +182,8 @@ class SegmentationDataModule(LightningDataModule):
         return augment_batch(batch, self.augmentation, self.derive_maps) if isinstance(batch, dict) and "draws" in batch else batch
 
     def _split(self) -> Splits:
-        config, cases = self.config, self.dataset.cases
-        if config.split_file is not None:
-            splits = read_split_file(Path(config.split_file).expanduser(), cases)
-        else:
-            splits = make_splits(cases, config.folds, config.split_seed, config.test_fraction)
+        config = self.config
+        splits = split_cases(config, self.dataset.cases)
         if config.fold >= len(splits.folds):
             raise DataError(f"data.fold={config.fold} does not exist: there are {len(splits.folds)} folds, counted from 0")
         return splits
@@ -252,8 +252,9 @@ class SegmentationDataModule(LightningDataModule):
         return cases
 
     def _case_loader(self, stage: Stage) -> DataLoader[PreparedCase]:
-        cases = CaseDataset(self.stored(stage))
-        return self._loader(cases, CaseSampler(cases, *self._place()), self.config.workers, batch_size=1, collate_fn=only_item)
+        cases, workers = CaseDataset(self.stored(stage)), min(self.config.workers, CASE_WORKERS)
+        options = {"prefetch_factor": 1} if workers else {}
+        return self._loader(cases, CaseSampler(cases, *self._place()), workers, batch_size=1, collate_fn=only_item, **options)
 
     def _loader(self, items: Any, sampler: Any, workers: int, **options: Any) -> DataLoader[Any]:
         # How many workers is the config's choice.
@@ -306,6 +307,17 @@ def read_dataset(config: DataConfig) -> DataSet:
             raise DataError(f"{root}: there is no such folder; set data.root to the data set's folder")
     dataset: DataSet = reader.read(root)
     return dataset
+
+
+def split_cases(config: DataConfig, cases: Sequence[Case]) -> Splits:
+    """Divides the cases as the `data` section says.
+
+    Raises:
+        DataError: There are too few, or the split file does not fit them.
+    """
+    if config.split_file is not None:
+        return read_split_file(Path(config.split_file).expanduser(), cases)
+    return make_splits(cases, config.folds, config.split_seed, config.test_fraction)
 
 
 def build_augmentation(config: DataConfig, dataset: DataSet) -> Augmentation:

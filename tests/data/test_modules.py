@@ -200,6 +200,14 @@ class TestLoaders:
         for one, two in zip(plain.val_dataloader(), workers.val_dataloader(), strict=True):
             np.testing.assert_array_equal(one.image, two.image)
 
+    def test_few_whole_cases_are_read_ahead(self, config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(medseg.data.modules, "CASE_WORKERS", 1)
+        data = SmallLesionDataModule(replace(config, workers=2), seed=0)
+        data.setup("fit")
+        loader = data.val_dataloader()
+        assert (loader.num_workers, loader.prefetch_factor) == (1, 1)
+        assert data.train_dataloader().num_workers == 2
+
     def test_the_config_says_what_patches_are_centred_on(self, config: DataConfig) -> None:
         one = {"patch_size": [1, 1], "patches_per_epoch": 40, "batch_size": 1, "augmentation": Component("none")}
         data = SmallLesionDataModule(replace(config, sampling=[SamplerConfig("foreground")], **one), seed=0)

@@ -165,7 +165,7 @@ class TestRefusals:
             label[4:20, 4:20], label[8:14, 8:14] = 1, 2
             Image.fromarray(label * 60 + case).save(tmp_path / "set" / "imagesTr" / f"c{case}_0000.png")
             Image.fromarray(label).save(tmp_path / "set" / "labelsTr" / f"c{case}.png")
-        (tmp_path / "tiny.yaml").write_text(TINY.replace("RUNS", str(tmp_path / "runs")))
+        (tmp_path / "tiny.yaml").write_text(TINY.replace("ROOT", str(tmp_path / "set")).replace("RUNS", str(tmp_path / "runs")))
         overrides = ["data.format={name: nnunet, params: {}}", f"data.root={tmp_path / 'set'}"]
         with pytest.raises(ConfigError, match=r"loss\.activation"):
             train(load_config(str(tmp_path / "tiny.yaml"), overrides))
@@ -268,8 +268,10 @@ class TestResume:
     def test_overrides_become_part_of_the_run(self, tiny: Tiny) -> None:
         run = train(tiny("trainer.max_epochs=1"))
         (run.evaluation / "summary.json").unlink()
-        resume(run.path, ["trainer.max_epochs=2"])
+        elsewhere = str(run.path / "store")
+        resume(run.path, ["trainer.max_epochs=2", f"data.store={elsewhere}", "data.augment_on=device"])
         assert load_config(str(run.config)).trainer.max_epochs == 2
+        assert load_config(str(run.config)).data.store == elsewhere
         assert len(read_csv(run.metrics)) == 2
 
     def test_a_finetune_without_saved_weights_does_not_start_from_random_ones(self, tiny: Tiny) -> None:
@@ -396,7 +398,7 @@ class TestGeometry:
             "trainer.max_epochs=1",
             f"runs_dir={tmp_path / 'runs'}",
         ]
-        (tmp_path / "tiny.yaml").write_text(TINY)
+        (tmp_path / "tiny.yaml").write_text(TINY.replace("ROOT", str(tmp_path / "set")))
         run = train(load_config(str(tmp_path / "tiny.yaml"), overrides))
         for path in run.predictions.iterdir():
             image = nib.load(next((tmp_path / "set").glob(f"*/imagesTs/{path.name.replace('.nii.gz', '_0000.nii.gz')}")))

@@ -82,5 +82,10 @@ class Fused(Augmentation):
         return batch, ids
 
     def _swaps(self, move: Move) -> bool:
-        """Whether left and right change places."""
-        return self.lateral is not None and self.lateral_axis in move.mirrored
+        """Whether left and right change places: mirrored, or turned by more than a right angle."""
+        if self.lateral is None:
+            return False
+        if move.motion is None or move.still == self.lateral_axis:
+            return self.lateral_axis in move.mirrored
+        place = self.lateral_axis - (move.still is not None and move.still < self.lateral_axis)
+        return bool(move.motion.matrix[place, place] < 0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any
 
 import cv2
@@ -22,6 +22,36 @@ Change = Callable[[np.ndarray, np.random.Generator], None]
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _kept = threading.local()
+
+
+class Made:
+    """A change that knows how it was made, so that processes which are not forked can make it again: functions in functions do not travel.
+
+    Args:
+        make: The module's function that makes it.
+        params: What that was given.
+        change: What that returned.
+    """
+
+    def __init__(self, make: Callable[..., Change], params: tuple[float, ...], change: Change) -> None:
+        self.make, self.params, self.change = make, params, change
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> None:
+        """Overwrites the image."""
+        self.change(image, rng)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.make, self.params
+
+
+def travels(make: Callable[..., Change]) -> Callable[..., Change]:
+    """Makes the changes that a function of this module returns fit for pickling."""
+
+    @wraps(make)
+    def made(*params: float) -> Change:
+        return Made(made, params, make(*params))
+
+    return made
 
 
 class Library:
@@ -67,6 +97,7 @@ def compress(quality: int) -> Change:
     return Library("ImageCompression", quality_range=(quality, 95))
 
 
+@travels
 def tone(brightness: float, contrast: float, colour: float = 0.0) -> Change:
     r"""Brightness, contrast and, for three channels, colour, composed into one matrix that every pixel is multiplied by once.
 
@@ -94,6 +125,7 @@ def tone(brightness: float, contrast: float, colour: float = 0.0) -> Change:
     return change
 
 
+@travels
 def bend_tones(gamma: float) -> Change:
     r"""Raises the intensities, mapped to [0, 1], to a power $e^u$, $u$ from $[-g, g]$, the same for all channels, and maps them back."""
 
@@ -109,6 +141,7 @@ def bend_tones(gamma: float) -> Change:
     return change
 
 
+@travels
 def blur(sigma: float) -> Change:
     """Blurs with a Gaussian of 0.3 to `sigma` pixels."""
 
@@ -120,6 +153,7 @@ def blur(sigma: float) -> Change:
     return change
 
 
+@travels
 def add_noise(strength: float) -> Change:
     """Gaussian noise with a standard deviation of up to `strength` of the channel's, independent between channels."""
 
@@ -131,6 +165,7 @@ def add_noise(strength: float) -> Change:
     return change
 
 
+@travels
 def speckle(strength: float) -> Change:
     """Multiplies by 1 plus noise with a standard deviation of up to `strength`, wider across the beam than along it; one for all channels.
 
@@ -146,6 +181,7 @@ def speckle(strength: float) -> Change:
     return change
 
 
+@travels
 def attenuate(strength: float) -> Change:
     r"""Multiplies row $y$ of $h$ by $e^{a (1/2 - y/h)}$, $a$ from $[-s, s]$: depth attenuation and its compensation by the device."""
 
@@ -156,6 +192,7 @@ def attenuate(strength: float) -> Change:
     return change
 
 
+@travels
 def shadow(strength: float) -> Change:
     """Darkens a soft-edged band of columns from some depth on, down to `1 - strength` of the echo: what lies behind bone or gas."""
 
@@ -172,6 +209,7 @@ def shadow(strength: float) -> Change:
     return change
 
 
+@travels
 def illuminate(strength: float) -> Change:
     """Multiplies by a smooth field between about `exp(-strength)` and `exp(strength)`: uneven light, vignettes, reflections."""
 
@@ -183,6 +221,7 @@ def illuminate(strength: float) -> Change:
     return change
 
 
+@travels
 def draw_hairs(most: int) -> Change:
     """Draws 1 to `most` thin dark curves over the image, each as dark as the patch's darkest percent; the label keeps what lies below."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from medseg.config.find import find_config
 from medseg.config.read import shown_path
 from medseg.config.schema import Config
 from medseg.data.case import DataSet
-from medseg.data.modules import read_dataset
+from medseg.data.modules import read_dataset, split_cases
 from medseg.data.planning.fingerprint import take_fingerprint
 from medseg.data.planning.plan import Plan, make_plan
 from medseg.data.planning.report import write_report
@@ -68,10 +69,11 @@ def train_command(path: Path) -> str:
 
 def fingerprint_path(config: Config, dataset: DataSet) -> Path:
     """The file that keeps the fingerprint, beside the stores."""
-    return Path(config.data.store) / f"{re.sub(r'[^-_.A-Za-z0-9]+', '-', dataset.name)}.fingerprint.json"
+    return Path(config.data.store).expanduser() / f"{re.sub(r'[^-_.A-Za-z0-9]+', '-', dataset.name)}.fingerprint.json"
 
 
 def _plan(dataset: DataSet, config: Config, source: str, path: Path, memory_gib: float, console: Console) -> Plan:
+    dataset = _without_held_out(dataset, config)
     with _progress(console) as progress:
         update = _task(progress, f"looking at {dataset.name}", len(dataset.cases))
         fingerprint = take_fingerprint(dataset, fingerprint_path(config, dataset), progress=update)
@@ -79,6 +81,14 @@ def _plan(dataset: DataSet, config: Config, source: str, path: Path, memory_gib:
     write_plan(plan, config, source, len(fingerprint.cases), path)
     write_report(fingerprint, plan, report_path(path), train_command(path))
     return plan
+
+
+def _without_held_out(dataset: DataSet, config: Config) -> DataSet:
+    """The data set without the cases that the config keeps for the closing test, of which nothing may be learnt."""
+    if config.data.split_file is None and not config.data.test_fraction:
+        return dataset
+    held_out = set(split_cases(config.data, dataset.cases).test)
+    return replace(dataset, cases=tuple(case for case in dataset.cases if case.id not in held_out))
 
 
 def report_path(plan: Path) -> Path:

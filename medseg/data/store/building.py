@@ -104,8 +104,9 @@ def estimate(case: Case, spacing: Sequence[float] | None) -> float:
     grown = voxels
     if spacing is not None and len(spacing) == len(geometry.shape):
         grown = voxels * float(np.prod(geometry.spacing)) / float(np.prod(spacing))
-    # float32 as it was read, once more for the turned or resampled image, its compact copy and its packed one; the label beside them.
-    return channels * (4 * voxels + 8 * max(voxels, grown)) + 14 * max(voxels, grown)
+    largest = max(voxels, grown)
+    # First the image in float32, as it was read and as it was turned or resampled, with one channel on its way; then the label beside it.
+    return max(channels * (5 * voxels + 4 * largest) + 4 * largest, channels * 4 * grown + 10 * largest)
 
 
 def _collected(futures: dict[Future[None], Case], done: Callable[[Case], None]) -> list[tuple[Case, DataError]]:

@@ -121,7 +121,7 @@ def build_index(
     shape = image.shape[1:]
     if label is None:
         label = np.zeros(shape, dtype=np.uint8)
-    per_id = np.bincount(label.reshape(-1), minlength=len(schema.values))[: len(schema.values)]
+    per_id = np.sum([np.bincount(slab.reshape(-1), minlength=256) for _, slab in _slabs(label)], axis=0)[: len(schema.values)]
     counts = schema.membership.astype(np.int64) @ per_id
     found = _Found(len(shape))
     boxes = ndimage.find_objects(label, max_label=len(schema.values) - 1)

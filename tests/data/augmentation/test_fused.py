@@ -193,6 +193,23 @@ class TestLateral:
         for ids, draw in zip(batch, draws, strict=True):
             np.testing.assert_array_equal(ids[0], lateral.apply(image, label, draw)[1])
 
+    @pytest.mark.parametrize(
+        ("patch", "spacing", "axis"), [((24, 24), (1.0, 1.0), 1), ((24, 24, 6), (1.0, 1.0, 4.0), 0), ((6, 24, 24), (4.0, 1.0, 1.0), 0)]
+    )
+    def test_left_stays_left_however_far_the_patch_is_turned(self, patch: tuple[int, ...], spacing: tuple[float, ...], axis: int) -> None:
+        dims, turned = len(patch), 0
+        augment = nnunet(dims, LABELS, lateral=[["left", "right"]], probabilities={"rotation": 1.0, "scale": 0.0})
+        for seed in range(40):
+            draw = augment.draw((0,) * dims, patch, 1, spacing, np.random.default_rng(seed))
+            side = np.arange(draw.size[axis]) + draw.start[axis] < patch[axis] / 2
+            label = np.where(side.reshape([-1 if a == axis else 1 for a in range(dims)]), 2, 3) * np.ones(draw.size, np.uint8)
+            label = augment.apply(np.zeros((1, *draw.size), np.float32), np.flip(label, draw.flips).astype(np.uint8), draw)[1]
+            left, right = (np.argwhere(label == value)[:, axis].mean() for value in (2, 3))
+            if abs(left - right) > patch[axis] / 8:  # elsewhere neither is left of the other
+                turned += 1
+                assert left < right
+        assert turned > 20
+
 
 def test_the_mean_patch_of_a_ball_is_round() -> None:
     # Over many draws no direction is preferred, so that signs or axes that are mixed up show.

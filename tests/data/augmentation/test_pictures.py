@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -331,7 +332,8 @@ class TestEveryPreset:
 
     def test_a_patch_is_a_function_of_its_draw_alone(self, preset: Any) -> None:
         first = list(patches(preset(2, LABELS), 12, 3))
-        again = list(patches(preset(2, LABELS), 12, 3))
+        copy = pickle.loads(pickle.dumps(preset(2, LABELS)))  # our own object, as spawned loader processes receive it
+        again = list(patches(copy, 12, 3))
         for (image, label), (image2, label2) in zip(first, again, strict=True):
             np.testing.assert_array_equal(image, image2)
             np.testing.assert_array_equal(label, label2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,7 +149,9 @@ class Tree:
             writer = SimpleITK.ImageFileWriter()
             writer.KeepOriginalImageUIDOn()
             writer.SetFileName(str(self.path(f"{folder}/{name}")))
+            before = locale.setlocale(locale.LC_CTYPE)
             writer.Execute(image)
+            locale.setlocale(locale.LC_CTYPE, before)  # writing DICOM, not reading it, leaves it at "C", and other tests read text
         return array[None].astype(np.float32)
 
     def slices(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from rich.console import Console
 
 from medseg.config import load_config
 from medseg.config.schema import Config
-from medseg.data.modules import read_dataset
+from medseg.data.modules import read_dataset, split_cases
 from medseg.data.planning import prepare as module
 from medseg.data.planning.prepare import prepare, train_command
 from medseg.data.preparation import Preparer
@@ -59,6 +61,19 @@ class TestPrepare:
         store = PreparedStore(Path(config.data.store), dataset, Preparer(config.data.normalisation, config.data.spacing))
         assert store.missing(dataset.cases) == []
         assert len(dataset.cases) == 4
+
+    def test_nothing_is_learnt_of_cases_that_are_held_out(self, prepared: Prepared) -> None:
+        config = replace(prepared.config(), data=replace(prepared.config().data, test_fraction=0.25))
+        prepare(config, "organs", prepared.folder / "a.plan.yaml", 2.0, Console(file=io.StringIO()))
+        dataset = read_dataset(config.data)
+        known = json.loads(module.fingerprint_path(config, dataset).read_text())["cases"]
+        (test,) = split_cases(config.data, dataset.cases).test
+        assert {case["id"] for case in known} == {case.id for case in dataset.cases} - {test}
+
+    def test_the_home_folder_may_be_written_as_a_tilde(self, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(prepared.folder))
+        config = replace(prepared.config(), data=replace(prepared.config().data, store="~/kept"))
+        assert module.fingerprint_path(config, read_dataset(config.data)).parent == prepared.folder / "kept"
 
     def test_a_second_time_it_only_says_so(self, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
         prepared.run()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from medseg.data import labels, normalisation
 from medseg.data.case import Case, DataSet
-from medseg.data.store import building
+from medseg.data.store import PreparedStore, building, index
 from medseg.data.store.building import Budget, estimate, run
 from medseg.errors import DataError
 
@@ -95,3 +97,23 @@ class TestEstimate:
 
     def test_a_case_that_cannot_be_read_takes_nothing(self, tmp_path: Path) -> None:
         assert estimate(Case("gone", (tmp_path / "gone.nii",), None, "g"), None) == 0
+
+
+class TestMemory:
+    def test_preparing_takes_less_than_twice_the_case(
+        self, make_dataset: Callable[..., DataSet], open_store: Callable[..., PreparedStore], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module, block in ((index, "_AT_ONCE"), (labels, "_AT_ONCE"), (normalisation, "_BLOCK")):
+            monkeypatch.setattr(module, block, 2**13)  # of a real case, too, they are a small part
+        dataset = make_dataset(1, shape=(128, 128, 64))
+        store = open_store(dataset)
+        label = np.zeros((128, 128, 64), np.uint8)
+        label[10:110, 10:110, 8:60] = 1  # an organ, half of the volume
+        nibabel.save(nibabel.Nifti1Image(label, nibabel.load(dataset.cases[0].images[0]).affine), dataset.cases[0].label)
+        tracemalloc.start()
+        try:
+            store.build(dataset.cases)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 2 * (4 + 1) * label.size  # float32 and uint8

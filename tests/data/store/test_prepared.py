@@ -343,8 +343,8 @@ class Other:
         self._done, sender = multiprocessing.Pipe(duplex=False)
 
         def main() -> None:
-            pack = manifest.pack
-            manifest.pack = lambda array: time.sleep(pause) or pack(array)
+            save = manifest.save
+            manifest.save = lambda array, path: time.sleep(pause) or save(array, path)
             with open(os.devnull, "w") as sys.stderr:  # its traceback is no news
                 store.build(cases, workers=1, progress=lambda done, total: sender.send((done, total)))
 
@@ -374,20 +374,20 @@ class TestKilling:
     def test_a_crash_in_the_middle_of_a_case_leaves_the_others(self, make_dataset: MakeDataSet, counted, monkeypatch) -> None:
         dataset = make_dataset(3)
         store, preparer = counted(dataset)
-        pack, calls = manifest.pack, []
+        save, calls = manifest.save, []
 
-        def crash(array: np.ndarray) -> bytes:
+        def crash(array: np.ndarray, path: Path) -> None:
             calls.append(array)
             if len(calls) == 4:  # the label of the second case
                 raise RuntimeError("crash")
-            return pack(array)
+            save(array, path)
 
-        monkeypatch.setattr(manifest, "pack", crash)
+        monkeypatch.setattr(manifest, "save", crash)
         with pytest.raises(RuntimeError, match="crash"):
             store.build(dataset.cases, workers=1)
         assert dataset.cases[0] not in store.missing(dataset.cases)
         assert dataset.cases[1] in store.missing(dataset.cases)
-        monkeypatch.setattr(manifest, "pack", pack)
+        monkeypatch.setattr(manifest, "save", save)
         store.build(dataset.cases)
         assert store.missing(dataset.cases) == []
         assert preparer.asked.count("case 0") == 1
@@ -398,7 +398,7 @@ class TestKilling:
         store, preparer = counted(dataset)
         other = Other(store, dataset.cases, pause=0.1)
         assert other.progress() == (1, 6)
-        while not any((store.folder / "unfinished").iterdir()):
+        while other.process.is_alive() and not any((store.folder / "unfinished").iterdir()):
             time.sleep(0.01)
         assert other.end(signal.SIGKILL) == -signal.SIGKILL
         assert 1 <= len(store.missing(dataset.cases)) <= 5
@@ -437,7 +437,7 @@ class TestTwoProcesses:
         store = open_store(dataset)
         other = Other(store, dataset.cases, pause=2.0)
         lock = store.folder / "prepare.lock"
-        while not (lock.exists() and lock.read_bytes()):
+        while other.process.is_alive() and not (lock.exists() and lock.read_bytes()):
             time.sleep(0.01)
         with pytest.raises(DataError, match=rf"prepare\.lock: process {other.process.pid} on .* has been preparing"):
             store.build(dataset.cases, stale_after=0.3)
