@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("prepare", prepare, "measure a data set, plan the training of it, and store its prepared cases")
     takes_config(sub)
-    sub.add_argument("--memory", metavar="GIB", type=float, default=8.0, help="memory of the device that will train, 8 by default")
+    sub.add_argument("--memory", metavar="GIB", type=float, help="memory of the device that will train, 8 by default")
     sub.add_argument("--out", metavar="PLAN", type=Path, help="the plan, a config to edit and to train; <name>.plan.yaml by default")
     sub.add_argument("--replan", action="store_true", help="write an existing plan anew")
 
@@ -229,7 +229,8 @@ def prepare(options: argparse.Namespace) -> int:
 
     from medseg.data.planning.prepare import prepare
 
-    prepare(config, options.config, options.out, options.memory, Console(), replan=options.replan)
+    console = Console()
+    prepare(config, options.config, options.out, options.memory, console, overrides=options.overrides, replan=options.replan)
     return 0
 
 

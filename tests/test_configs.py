@@ -66,14 +66,14 @@ class TestPart:
         assert load_fragment(str(path))
 
     def test_says_what_it_is_in_its_first_line(self, path: Path) -> None:
-        assert path.read_text().startswith("# ")
+        assert path.read_text(encoding="utf-8").startswith("# ")
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=name)
 class TestSweep:
     def test_every_point_is_a_config(self, path: Path) -> None:
         sweep = load_sweep(str(path))
-        plan = yaml.safe_load(path.read_text())
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert len(sweep.points) == len(plan["losses"]) * len(plan["seeds"])
 
 

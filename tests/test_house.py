@@ -30,7 +30,7 @@ LIBRARIES = {
 
 def imports(path: Path) -> set[str]:
     """Dotted names of all modules that a file imports, inside functions too."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     return names | {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
 
@@ -57,12 +57,12 @@ class TestFiles:
         assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(MAY_IMPORT)
 
     def test_files_stay_small(self) -> None:
-        lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+        lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
         assert max(lengths.values()) <= 400, max(lengths, key=lambda path: lengths[path])
 
     def test_nothing_unpickles(self) -> None:
         for path in PACKAGE.rglob("*.py"):
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             assert "weights_only=False" not in text.replace("save_checkpoint(temporary, weights_only=False)", ""), path
             assert "allow_pickle=True" not in text, path
             for node in ast.walk(ast.parse(text)):

@@ -15,7 +15,7 @@ from medseg.config import load_config, load_sweep
 from tests.test_cli import write_folders
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
     line.partition(" #")[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -44,7 +44,7 @@ class TestCommands:
     @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make ")])
     def test_make_targets_exist(self, line: str) -> None:
         target = line.split()[1]
-        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         for setting in line.split()[2:]:
             if setting.startswith("CONFIG="):
                 load_config(setting.removeprefix("CONFIG="))

@@ -145,7 +145,7 @@ class DataConfig:
     store: str = "data/prepared"
     """Folder of the prepared stores: cases are read, turned and resampled once, and mapped into memory from then on."""
     cache_gib: float = 4.0
-    """Memory for unpacked cases, shared by the loader's processes; cases beyond it are unpacked box by box."""
+    """Memory for unpacked cases, of each training process; loader processes share it. Cases beyond it are unpacked box by box."""
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -170,14 +169,22 @@ def _processors() -> int:
 
 
 def _repeated_ids(cases: Iterable[Case]) -> list[Fault]:
-    cases = list(cases)
-    repeated = [case for case, count in Counter(case.id for case in cases).items() if count > 1]
+    """Ids that are the same, or but for upper and lower case: not every disk tells files of such names apart."""
+    named: dict[str, list[Case]] = {}
+    for case in cases:
+        named.setdefault(case.id.casefold(), []).append(case)
     faults = []
-    for name in repeated:
-        files = ", ".join(str(case.images[0]) for case in cases if case.id == name)
-        faults.append(
-            Fault("error", name, None, f"the case id '{name}' occurs more than once: {files}", "rename the files, so that ids are unique")
-        )
+    for alike_named in named.values():
+        ids = list(dict.fromkeys(case.id for case in alike_named))
+        files = ", ".join(str(case.images[0]) for case in alike_named)
+        if len(ids) > 1:
+            names = " and ".join(f"'{name}'" for name in ids)
+            message = f"the case ids {names} differ in upper and lower case alone, which some disks do not tell apart: {files}"
+        elif len(alike_named) > 1:
+            message = f"the case id '{ids[0]}' occurs more than once: {files}"
+        else:
+            continue
+        faults.append(Fault("error", ids[0], None, message, "rename the files, so that ids are unique"))
     return faults
 
 

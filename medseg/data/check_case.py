@@ -16,6 +16,8 @@ from medseg.data.images import FileError, read_image
 from medseg.data.labels import IGNORE
 from medseg.data.masks import resamples
 
+EMPTY = "the mask is empty"
+"""What the fault of a mask without any class begins with."""
 SAMPLED = 100_000
 """Voxels of a channel that its intensity range is estimated from."""
 EXTREMES = (0.5, 99.5)
@@ -148,7 +150,8 @@ def _check_label(case: Case, dataset: DataSet, image: Geometry | None, finding: 
     try:
         values, geometry = case.read_label()
     except FileError as error:
-        finding.error(error.file, error.problem, error.remedy)
+        if all(fault.file != error.file for fault in finding.faults if fault.severity == "error"):  # else it is an image that gives no grid
+            finding.error(error.file, error.problem, error.remedy)
         return
     if image is not None:
         _collect(finding, case.require_same_grid, path, geometry, image)
@@ -167,7 +170,7 @@ def _check_label(case: Case, dataset: DataSet, image: Geometry | None, finding: 
     finding.background, finding.voxels = int(voxels[~membership.any(axis=0)].sum()), int(voxels.sum())
     if finding.empty:
         names = ", ".join(dataset.labels.classes)
-        finding.warning(path, f"the mask is empty (no {names})", "nothing to do if the case shows none; otherwise complete the mask")
+        finding.warning(path, f"{EMPTY} (no {names})", "nothing to do if the case shows none; otherwise complete the mask")
 
 
 def _collect(finding: Finding, require: Callable[..., None], *arguments: object) -> None:

@@ -12,13 +12,18 @@ from rich.text import Text
 
 from medseg.data.case import Fault
 from medseg.data.check import Inspection
+from medseg.data.check_case import EMPTY
 from medseg.files import write_text
 
+LISTED = 5
+"""Empty masks that are listed one by one; of more, this many are named."""
 _STYLES = {"error": "bold red", "warning": "yellow"}
 
 
 def print_inspection(inspection: Inspection, console: Console) -> int:
     """Print how frequent the classes are, warnings, errors (the last thing on the screen) and a closing line.
+
+    More than `LISTED` empty masks become one warning; the JSON holds all.
 
     Where the output is no terminal every row is one line, however long.
 
@@ -65,9 +70,19 @@ def _fault_table(severity: str, faults: Sequence[Fault], root: Path) -> Table:
     table.add_column("severity", no_wrap=True, style=_STYLES[severity])
     for heading in ("case", "file", "message", "remedy"):
         table.add_column(heading, overflow="fold")
-    for fault in faults:
+    for fault in _united(faults):
         table.add_row(severity, Text(fault.case or "-"), Text(_shown(fault.file, root)), Text(fault.message), Text(fault.remedy))
     return table
+
+
+def _united(faults: Sequence[Fault]) -> list[Fault]:
+    """The faults with the empty masks as one where there are many."""
+    empty = [fault for fault in faults if fault.message.startswith(EMPTY)]
+    if len(empty) <= LISTED:
+        return list(faults)
+    some = ", ".join(fault.case for fault in empty[:LISTED])
+    message = f"{len(empty)} masks are empty{empty[0].message.removeprefix(EMPTY)}: {some}, ..."
+    return [Fault(empty[0].severity, "", None, message, empty[0].remedy), *(fault for fault in faults if fault not in empty)]
 
 
 def _print(table: Table, console: Console) -> None:

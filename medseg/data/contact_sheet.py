@@ -17,20 +17,28 @@ from medseg.files import atomic_path
 Plane = Literal["axial", "coronal", "sagittal"]
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; those that stand out on grey come first.
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#0072B2")
+# Okabe and Ito's colours, which colour-blind readers can tell apart; those that stand out on grey, skin and fundus come first.
+COLOURS = ("#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#0072B2", "#D55E00")
 IGNORED = "#B9AFC8"
-BACKGROUND, TEXT, FAINT = "#15171B", "#F2F2F2", "#9AA0A8"
+HALO = "#000000"
+BACKGROUND, TEXT, FAINT = "#23272E", "#F2F2F2", "#A9AFB8"
 
 TILE = 216
 """Longest side of a tile in pixels."""
-GAP, MARGIN, LINE = 4, 20, 18
+GAP, MARGIN, LINE = 4, 36, 18
+BETWEEN = 14
+"""Pixels between the two tiles of a pair: without them a tile and its mirror image look like one picture."""
 SHAPE_OF_SHEET = 1.5
 """Width to height that the number of columns aims at."""
+MOST_WIDTH = 2000
+"""Largest width of a sheet in pixels, a screen's: a wider one would be scaled down until its text cannot be read."""
 
 
 class Patches(Protocol):
-    """Patches by number: mappings with `image` (C, *patch), `label` (1, *patch) and `case`; `spacing` (axes,) where it is known."""
+    """Patches by number: mappings with `image` (C, *patch), `label` (1, *patch) and `case`; `spacing` (axes,) where it is known.
+
+    Images are grey values to be shown, from 0 (black) to 1 (white); what lies beyond is cut off.
+    """
 
     def __getitem__(self, number: int, /) -> Mapping[str, Any]: ...
 
@@ -54,16 +62,15 @@ def write_sheet(
     patches: int = 24,
     *,
     planes: int = 1,
-    channel: int = 0,
+    channel: int | None = None,
     title: str = "Training patches",
     sampler: Callable[[int], str] | None = None,
 ) -> None:
     """Write a PNG of the first `patches` patches, each twice: as it was read (left) and as the network sees it (right).
 
-    Grey values run from the 1st to the 99th percentile of the patch as it was read, on both sides and for all colours alike, so that
-    changes of brightness, contrast and colour show. Three channels of a 2-D patch are shown as colours. Volumes are cut through the middle
-    of their largest lesion, with the patient's right at the left and the front or head at the top. Outlines lie just outside of what they
-    surround.
+    Volumes are cut through the middle of their largest lesion, with the patient's right at the left and the front or head at the top.
+    Outlines lie just outside of what they surround, with a dark line around them. A sheet is at most 2000 pixels wide, so that its text can
+    be read on a screen: more patches make it longer.
 
     Args:
         augmented: The training patches.
@@ -72,7 +79,7 @@ def write_sheet(
         out: The file, .png.
         patches: How many.
         planes: Of volumes, how many of axial, coronal and sagittal cuts are shown, 1 to 3.
-        channel: Which channel is shown, where they are not colours.
+        channel: Which channel is shown; None: the three of a 2-D patch as colours, else the first.
         title: Heading.
         sampler: Names what chose the place of a patch, told its number.
 
@@ -91,41 +98,44 @@ def write_sheet(
 
 
 def outline(ids: np.ndarray, labels: LabelSchema, picture: np.ndarray) -> np.ndarray:
-    """Draw the outline of each class, and of ignored voxels, one pixel wide and just outside, onto a picture.
+    """Draw the outline of each class, and of ignored voxels, onto a picture: two pixels wide, just outside, with a dark pixel around it.
+
+    The dark line makes the colour visible on a ground of the same colour. It covers no class.
 
     Shape:
         ids (H, W) uint8, picture (H, W, 3) uint8 -> (H, W, 3) uint8
     """
     drawn = picture.copy()
     colours = [IGNORED, *(COLOURS[k % len(COLOURS)] for k in range(labels.num_classes))]
-    for mask, colour in zip([ids == IGNORE, *labels.masks(ids)], colours, strict=True):
-        if mask.any():
-            drawn[ndimage.binary_dilation(mask) & ~mask] = _rgb(colour)
+    masks = [ids == IGNORE, *labels.masks(ids)]
+    found = [(mask, ndimage.binary_dilation(mask, iterations=2), colour) for mask, colour in zip(masks, colours, strict=True) if mask.any()]
+    everything = np.any(masks, axis=0)
+    for _, grown, _ in found:
+        drawn[ndimage.binary_dilation(grown) & ~grown & ~everything] = _rgb(HALO)
+    for mask, grown, colour in found:
+        drawn[grown & ~mask] = _rgb(colour)
     return drawn
 
 
 def _entry(
-    after: Mapping[str, Any], before: Mapping[str, Any], labels: LabelSchema, planes: Sequence[Plane], channel: int, note: str
+    after: Mapping[str, Any], before: Mapping[str, Any], labels: LabelSchema, planes: Sequence[Plane], channel: int | None, note: str
 ) -> _Entry:
     images = [np.asarray(item["image"], dtype=np.float32) for item in (before, after)]
     ids = [np.asarray(item["label"])[0] for item in (before, after)]
-    colour = images[0].ndim == 3 and len(images[0]) == 3
-    if not colour:
+    if channel is not None or images[0].ndim != 3 or len(images[0]) != 3:
+        channel = channel or 0
         if not 0 <= channel < len(images[0]):
             raise ValueError(f"channel {channel} does not exist: the images have {len(images[0])}, counted from 0")
         images = [image[channel : channel + 1] for image in images]
-    window = np.percentile(images[0], [1, 99])
     spacing = tuple(float(size) for size in after.get("spacing", (1.0,) * ids[0].ndim))
     rows = []
     for plane in planes if ids[0].ndim == 3 else [None]:
-        left, right = (_tile(image, label, labels, window, plane, spacing) for image, label in zip(images, ids, strict=True))
+        left, right = (_tile(image, label, labels, plane, spacing) for image, label in zip(images, ids, strict=True))
         rows.append((left, right))
     return _Entry(rows, str(after["case"]), labels.masks(ids[1]).reshape(labels.num_classes, -1).sum(axis=1), IGNORE in ids[1], note)
 
 
-def _tile(
-    image: np.ndarray, ids: np.ndarray, labels: LabelSchema, window: np.ndarray, plane: Plane | None, spacing: tuple[float, ...]
-) -> Image.Image:
+def _tile(image: np.ndarray, ids: np.ndarray, labels: LabelSchema, plane: Plane | None, spacing: tuple[float, ...]) -> Image.Image:
     """One cut through image (C, *patch) and its ids, scaled to `TILE`."""
     if plane is not None:
         axis = 2 - PLANES.index(plane)
@@ -134,8 +144,7 @@ def _tile(
         image = np.moveaxis(np.take(image, place, axis + 1), -1, -2)[:, ::-1, ::-1]
         ids = np.take(ids, place, axis).T[::-1, ::-1]
         spacing = tuple(size for other, size in enumerate(spacing) if other != axis)[::-1]
-    low, high = window
-    grey = np.clip((image - low) / (high - low if high > low else 1), 0, 1)
+    grey = np.clip(image, 0, 1)
     extent = np.asarray(ids.shape) * spacing
     height, width = (max(1, round(float(length))) for length in extent * TILE / extent.max())
     bytes_ = np.moveaxis(np.broadcast_to(np.round(255 * grey), (3, *ids.shape)), 0, -1).astype(np.uint8)
@@ -160,10 +169,11 @@ class _Layout:
     def __init__(self, entries: Sequence[_Entry], labels: LabelSchema, title: str) -> None:
         self.entries, self.labels, self.title = entries, labels, title
         self.fonts = {size: ImageFont.load_default(size=size) for size in (13, 15, 24)}
-        self.width = 2 * max(tile.width for entry in entries for row in entry.rows for tile in row) + GAP
+        self.width = 2 * max(tile.width for entry in entries for row in entry.rows for tile in row) + BETWEEN
         tiles = max(sum(row[0].height + GAP for row in entry.rows) for entry in entries)
         self.height = 2 * LINE + 4 + tiles
         wanted = np.sqrt(SHAPE_OF_SHEET * len(entries) * (self.height + MARGIN) / (self.width + MARGIN))
+        wanted = min(wanted, (MOST_WIDTH - MARGIN) // (self.width + MARGIN))
         # As many columns as make a sheet of the wanted shape, but no half-empty last row where one column less fills the same rows.
         rows = int(np.ceil(len(entries) / min(len(entries), max(2, round(float(wanted))))))
         self.columns = int(np.ceil(len(entries) / rows))
@@ -223,7 +233,7 @@ class _Layout:
         y += 2 * LINE + 4
         for left, right in entry.rows:
             canvas.paste(left, (x, y))
-            canvas.paste(right, (x + (self.width + GAP) // 2, y))
+            canvas.paste(right, (x + (self.width + BETWEEN) // 2, y))
             y += left.height + GAP
 
     def _cut(self, text: str, font: Any) -> str:

@@ -18,13 +18,20 @@ RIM = 2
 """Voxels around a lesion over which it is blended, and whose intensities are matched."""
 OPACITY = (0.6, 0.25)
 """How much of the lesion's own surroundings is mixed in, one and two voxels outside of it."""
-PLACES = 32
+PLACES = 256
 """Random places looked at for each lesion; fewer for a large one, so that about `VOXELS_LOOKED_AT` voxels are compared, but 4."""
 VOXELS_LOOKED_AT = 50_000
 LARGEST_SHARE = 0.5
 """Largest extent of a lesion as a share of the box, on every axis: larger ones hardly find a place."""
 SPACING_RATIO = 1.25
 """Largest ratio of voxel sizes, on every axis, between a lesion's case and the patch: lesions keep their voxels."""
+LOWEST_SHARE = 0.02
+"""Largest share of voxels of the lowest intensity, as of air and of the black around a picture, in the box around a pasted lesion: single
+dark voxels of tissue are no hindrance."""
+CONTRAST = 1.0
+"""Least difference of a lesion's mean from its rim's in some channel, in standard deviations of the rim: fainter ones cannot be seen."""
+TRIES = 4
+"""Lesions drawn until one can be seen."""
 
 
 class _Cases(Protocol):
@@ -40,15 +47,17 @@ class _Cases(Protocol):
 class CopyPaste:
     """Pastes lesions into boxes, in 2-D and 3-D, before they are augmented.
 
-    Each lesion (connected component of one class) of the training cases is equally likely whatever its size or its case; left out are
-    those within two voxels of the border of their image (they may be cut), larger than half of the box, or of a case of another voxel size.
-    What is pasted is the lesion's own ids and intensities, mirrored at random.
+    Each lesion (connected component of one class) of the training cases is equally likely whatever its size or its case; left out are those
+    within two voxels of the border of their image (they may be cut), larger than half of the box, of a case of another voxel size, or so
+    faint that their mean lies within one standard deviation of the two voxels around them, in every channel: a pasted one would look like a
+    wrong label. What is pasted is the lesion's own ids and intensities, mirrored at random.
 
     A lesion goes only where *all* voxels under it have the id that mostly surrounds it at home: a tumour of the liver into liver, a lesion
-    of the white matter into background. So nothing is pasted over another lesion, a foreign organ, ignored voxels or the padding around
-    the image. Of the random places that are left it takes the one whose surroundings resemble those at home most, which keeps lesions out
-    of air and off bone; then its intensities are shifted by what difference remains and blended over two voxels. Boxes in which no place
-    is left stay as they are.
+    of the white matter into background. So nothing is pasted over another lesion, a foreign organ or ignored voxels. The box of the lesion
+    and of two voxels around it lies inside the image, and nearly no voxel of it has the lowest intensity, as air and the black around a
+    picture have. Of the random places that are left it takes the one whose surroundings resemble those at home most in mean and spread,
+    which keeps lesions out of air and off bone; then its intensities are shifted by what difference remains and blended over two voxels.
+    Boxes in which no place is left stay as they are.
 
     Args:
         cases: The training cases, `medseg.data.store.StoredCases` or what looks like it.
@@ -88,16 +97,24 @@ class CopyPaste:
         if not len(fitting):
             return image, label
         image, label = image.copy(), label.copy()
-        fill = image.reshape(len(image), -1).min(axis=1)
+        ground = _Ground.of(image)
         for _ in range(rng.integers(1, self.options.lesions + 1)):
-            lesion = self._cut_out(int(rng.choice(fitting)), rng)
+            lesion = self._visible(fitting, rng)
             if lesion is not None:
-                _paste(image, label, fill, lesion, rng)
+                _paste(image, label, ground, lesion, rng)
         return image, label
 
     @cached_property
     def _table(self) -> _Table:
         return _Table.of(self.cases, self._wanted)
+
+    def _visible(self, rows: np.ndarray, rng: np.random.Generator) -> _CutOut | None:
+        """Draw a lesion that can be seen; None where a few that are drawn cannot."""
+        for _ in range(TRIES):
+            lesion = self._cut_out(int(rng.choice(rows)), rng)
+            if lesion is not None and lesion.contrast > CONTRAST:
+                return lesion
+        return None
 
     def _cut_out(self, row: int, rng: np.random.Generator) -> _CutOut | None:
         """Read a lesion with its rim and mirror it; None where it has no surroundings to compare with."""
@@ -146,6 +163,39 @@ class _CutOut:
     ids: np.ndarray
     home: int
     size: tuple[int, ...]
+
+    @property
+    def contrast(self) -> float:
+        """Difference of the lesion's mean from its rim's in standard deviations of the rim, in the channel that shows it best."""
+        rim = self.values[:, self.rim]
+        difference = np.abs(self.values[:, ~self.rim].mean(axis=1) - rim.mean(axis=1))
+        return float((difference / np.maximum(rim.std(axis=1), np.finfo(np.float32).tiny)).max())
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """Where in a box the image lies.
+
+    Args:
+        lowest: (*box) whether all channels have the lowest intensity of the box, as all padding has.
+        start: First voxel of the image along each axis, or of what of it is brighter.
+        stop: One past its last.
+    """
+
+    lowest: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> _Ground:
+        """Look at a box (C, *box) before anything is pasted into it."""
+        lowest = np.logical_and.reduce([channel <= channel.min() for channel in image])
+        sides = []
+        for axis in range(lowest.ndim):
+            seen = np.flatnonzero(~lowest.all(axis=tuple(other for other in range(lowest.ndim) if other != axis)))
+            sides.append((seen[0], seen[-1] + 1) if len(seen) else (0, 0))
+        start, stop = np.array(sides).T
+        return cls(lowest, start, stop)
 
 
 @dataclass(frozen=True)
@@ -210,11 +260,13 @@ def _shells(mask: np.ndarray) -> np.ndarray:
     return shells
 
 
-def _paste(image: np.ndarray, label: np.ndarray, fill: np.ndarray, lesion: _CutOut, rng: np.random.Generator) -> None:
-    """Paste a lesion at the best of some random places, in place; nothing where none is free of labels and of `fill` (C,)."""
+def _paste(image: np.ndarray, label: np.ndarray, ground: _Ground, lesion: _CutOut, rng: np.random.Generator) -> None:
+    """Paste a lesion at the best of some random places, in place; nothing where none is free of labels and of padding."""
     places = min(PLACES, max(4, VOXELS_LOOKED_AT // len(lesion.ids)))
-    room = np.asarray(label.shape, dtype=np.int64) - np.asarray(lesion.size, dtype=np.int64)
-    corners = rng.integers(0, room, (places, label.ndim), endpoint=True)
+    last = ground.stop - np.asarray(lesion.size, dtype=np.int64)
+    if (last < ground.start).any():
+        return
+    corners = rng.integers(ground.start, last, (places, label.ndim), endpoint=True)
     offsets = np.ravel_multi_index(tuple(lesion.places), label.shape)
     firsts = np.ravel_multi_index(tuple(corners.T), label.shape)
     flat_image, flat_label = image.reshape(len(image), -1), label.reshape(-1)
@@ -222,19 +274,26 @@ def _paste(image: np.ndarray, label: np.ndarray, fill: np.ndarray, lesion: _CutO
     # One voxel of each place first: most places that are not free show it there.
     firsts = firsts[flat_label[firsts + core[len(core) // 2]] == lesion.home]
     firsts = firsts[np.all(flat_label[firsts[:, None] + core] == lesion.home, axis=1)]
-    filled = np.all(flat_image[:, firsts[:, None] + core] <= fill[:, None, None], axis=0)
-    firsts = firsts[~np.any(filled, axis=1)]
-    if not len(firsts):
+    around, home = flat_image[:, firsts[:, None] + rim], lesion.values[:, lesion.rim]
+    difference = around.mean(axis=2) - home.mean(axis=1)[:, None]
+    # The spread, too: across the edge of an organ or of the field of view the mean may be that at home by chance.
+    spread = around.std(axis=2) - home.std(axis=1)[:, None]
+    order = (difference**2 + spread**2).sum(axis=0).argsort(kind="stable")
+    best = next((number for number in order if _share(ground.lowest, firsts[number], lesion.size) <= LOWEST_SHARE), None)
+    if best is None:
         return
-    around = flat_image[:, firsts[:, None] + rim].mean(axis=2)
-    difference = around - lesion.values[:, lesion.rim].mean(axis=1)[:, None]
-    best = int((difference**2).sum(axis=0).argmin())
     where = firsts[best] + offsets
     # The rim of another lesion, or of another organ, keeps its intensities.
     opacity = np.where(flat_label[where] == lesion.home, lesion.opacity, 0)
     values = lesion.values + difference[:, best, None]
     flat_image[:, where] += opacity * (values - flat_image[:, where])
     flat_label[where[~lesion.rim]] = lesion.ids[~lesion.rim]
+
+
+def _share(mask: np.ndarray, first: int, size: tuple[int, ...]) -> float:
+    """Share of the voxels of a box, whose first voxel has the flat index `first`, that a mask sets."""
+    corner = np.unravel_index(first, mask.shape)
+    return float(mask[tuple(slice(low, low + length) for low, length in zip(corner, size, strict=True))].mean())
 
 
 def _integers(numbers: np.ndarray) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import sys
 import warnings
@@ -18,11 +19,12 @@ from medseg.data.augmentation.base import Augmentation
 from medseg.data.case import Case, DataSet
 from medseg.data.check import layout_errors
 from medseg.data.copy_paste import CopyPaste
+from medseg.data.loader_errors import Telling
 from medseg.data.patches import CaseDataset, CaseSampler, DeriveMaps, PatchDataset, PatchSampler, augment_batch, collate_sources, only_item
 from medseg.data.preparation import PreparedCase, Preparer, foreground_statistics
 from medseg.data.sampling import build_mixture
 from medseg.data.splits import Splits, make_splits, read_split_file, write_splits
-from medseg.data.store import PreparedStore, StoredCases
+from medseg.data.store import CaseIndex, PreparedStore, StoredCases
 from medseg.errors import DataError
 
 if TYPE_CHECKING:
@@ -105,6 +107,11 @@ class SegmentationDataModule(LightningDataModule):
         by_id = {case.id: case for case in (*self.dataset.cases, *self.dataset.test_cases)}
         return [by_id[name] for name in self.case_ids(stage)]
 
+    @property
+    def used_cases(self) -> dict[str, Case]:
+        """All cases that the run trains, validates or tests on, by id."""
+        return {case.id: case for stage in STAGES for case in self.cases(stage)}
+
     def write_splits(self, path: Path) -> None:
         """Writes the splits as JSON, so that the run says what it was trained on."""
         write_splits(path, self.splits)
@@ -113,12 +120,12 @@ class SegmentationDataModule(LightningDataModule):
         """Prepares all cases that the run will use and that the store does not hold yet, and finds every fault that they have.
 
         Args:
-            progress: Called with the number of cases done and their total.
+            progress: Called with the number of cases done and the number to do: before the first one, and after each.
 
         Raises:
             DataError: Some have faults; the message names the first few.
         """
-        used = {case.id: case for stage in STAGES for case in self.cases(stage)}
+        used = self.used_cases
         faults = layout_errors(self.dataset, used)
         if faults:
             shown = "\n".join(f"  {fault}" for fault in faults[:FAULTS_SHOWN])
@@ -211,14 +218,14 @@ class SegmentationDataModule(LightningDataModule):
     def _opened(self, stage: Stage) -> StoredCases:
         if stage not in self._stored:
             cases = self._some_cases(stage)
-            self.store.build(cases)
-            self._stored[stage] = self.store.open(cases, self._cache_left)
+            self._stored[stage] = self.store.open(cases, self._cache_left, build=True)
             self._cache_left -= self._stored[stage].cache_nbytes / 2**30
         return self._stored[stage]
 
     def _make_patches(self) -> PatchDataset:
         config, cases, labels = self.config, self.stored("train"), self.dataset.labels
         index = [cases.index(number) for number in range(len(cases))]
+        self._check_lesions(index)
         options = config.copy_paste
         return PatchDataset(
             cases,
@@ -231,6 +238,16 @@ class SegmentationDataModule(LightningDataModule):
             copy_paste=None if options is None else CopyPaste(cases, labels, options, self.augmentation.mirrored_axes),
             derive=self.derive_maps,
         )
+
+    def _check_lesions(self, cases: Sequence[CaseIndex]) -> None:
+        """Blames the spacing, not the labels, where resampling has left nothing to train on."""
+        there = sum(sum(case.native_lesions) for case in cases)
+        if there and not any(len(case.lesions) for case in cases):
+            smallest = min((case.shape for case in cases), key=math.prod)
+            raise DataError(
+                f"data.spacing={list(self.config.spacing or ())} leaves none of the {there} lesions of the {len(cases)} training cases: "
+                f"images become as small as {' x '.join(map(str, smallest))} voxels; choose a finer one, or null to keep each image's own"
+            )
 
     def _augments_on_device(self) -> bool:
         wanted, able = self.config.augment_on, self.augmentation.on_device
@@ -260,7 +277,7 @@ class SegmentationDataModule(LightningDataModule):
         # How many workers is the config's choice.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         return DataLoader(
-            items,
+            Telling(items) if workers else items,
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,

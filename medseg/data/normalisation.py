@@ -112,10 +112,29 @@ class Normaliser:
         Raises:
             DataError: The case has another number of channels than the list of normalisations or the training data.
         """
+        return self._found(intensities)(image)
+
+    def inverse(self, image: np.ndarray, intensities: Intensities) -> np.ndarray:
+        """Maps normalised intensities back, to be looked at.
+
+        Args:
+            image: (C, ...) float32, as `__call__` returned it or changed since; it is not changed.
+            intensities: Those of its whole case.
+
+        Returns:
+            A new float32 array of the same shape. What `ct` has clipped stays clipped, and a channel that is constant has its value
+            everywhere, up to rounding.
+
+        Raises:
+            DataError: As `__call__`.
+        """
+        return self._found(intensities).inverse(image)
+
+    def _found(self, intensities: Intensities) -> _Map:
         found = self._maps.get(intensities)
         if found is None:
             found = self._maps[intensities] = self._map(intensities)
-        return found(image)
+        return found
 
     def _map(self, intensities: Intensities) -> _Map:
         channels = len(intensities.mean)
@@ -217,6 +236,12 @@ class _Map:
         else:
             mapped = np.subtract(image, offset, dtype=np.float32)
         return np.multiply(mapped, scale, out=mapped)
+
+    def inverse(self, image: np.ndarray) -> np.ndarray:
+        offset, scale = self._columns[:2].reshape(2, len(image), *(1,) * (image.ndim - 1))
+        # The scale of a constant channel is 0.
+        mapped = np.multiply(image, np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0), dtype=np.float32)
+        return np.add(mapped, offset, out=mapped)
 
 
 def _moments(values: np.ndarray) -> tuple[float, float]:

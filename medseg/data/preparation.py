@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from nibabel import orientations
 
 from medseg.data.case import Case
 from medseg.data.geometry import Geometry, from_canonical, resample, resample_to, to_canonical
@@ -24,11 +26,19 @@ __all__ = [
     "Normaliser",
     "PreparedCase",
     "Preparer",
+    "canonical_grid",
+    "check_growth",
     "compact",
     "foreground_statistics",
     "read_finite",
     "read_ids",
 ]
+
+MOST_GROWTH = 64
+"""Times that resampling may multiply the voxels: a quarter of the voxel size along each axis, and nothing is seen in between already."""
+
+HARMLESS = 4 * 2**30
+"""Bytes of a resampled image in float32 up to which any growth is allowed."""
 
 
 @dataclass
@@ -52,6 +62,11 @@ class CaseArrays:
     original: Geometry
     reference: np.ndarray | None
     intensities: Intensities
+
+    @property
+    def native_label(self) -> np.ndarray | None:
+        """The label before resampling, with the axes of the files; None where there is none, or the case was not resampled."""
+        return None if canonical_grid(self.original).mismatch(self.geometry, tolerance=0.0) is None else self.reference
 
 
 @dataclass
@@ -115,7 +130,8 @@ class Preparer:
         """Reads a case, with its reference where it has one: all of preparation but the normalisation.
 
         Raises:
-            DataError: A file is unreadable, holds NaN or unknown label values, or image and label lie in different grids.
+            DataError: A file is unreadable, holds NaN or unknown label values, image and label lie in different grids, or the spacing is
+                so fine that the case would grow beyond all measure.
         """
         # The image to its end, then the label: what each needs on the way is not in memory together.
         image, original = read_finite(case)
@@ -124,6 +140,7 @@ class Preparer:
         canonical = geometry
         if self.spacing is not None:
             self._check_spacing(case, canonical)
+            check_growth(case, canonical, len(image), self.spacing)
             image, geometry = resample(image, canonical, self.spacing, "cubic")
         image = compact(image)
         reference = read_ids(case, labels, original) if case.label is not None else None
@@ -159,8 +176,7 @@ class Preparer:
         Returns:
             (C', *original spatial), axes as in the files.
         """
-        empty = np.broadcast_to(np.zeros((), dtype=np.uint8), (1, *prepared.original.shape))
-        canonical = to_canonical(empty, prepared.original)[1]
+        canonical = canonical_grid(prepared.original)
         if canonical.mismatch(prepared.geometry, tolerance=0.0) is not None:
             prob = resample_to(prob, prepared.geometry, canonical, "linear")
         return from_canonical(prob, prepared.original)
@@ -170,6 +186,40 @@ class Preparer:
             raise DataError(
                 f"{case.images[0]}: is {geometry.spatial_dims}-D but data.spacing has {len(self.spacing)} numbers; give one for each axis"
             )
+
+
+def canonical_grid(original: Geometry) -> Geometry:
+    """The grid that `to_canonical` makes of a grid."""
+    empty = np.broadcast_to(np.zeros((), dtype=np.uint8), (1, *original.shape))
+    return to_canonical(empty, original)[1]
+
+
+def check_growth(case: Case, geometry: Geometry, channels: int, spacing: Sequence[float]) -> None:
+    """Refuses a spacing that is so fine that the resampled image would fill any memory, before anything is resampled.
+
+    Args:
+        case: The case.
+        geometry: Its grid, in any axes.
+        channels: Of its image.
+        spacing: The new voxel size in mm, one number a canonical axis.
+
+    Raises:
+        DataError: The voxels would become more than `MOST_GROWTH` times as many, and more than `HARMLESS` bytes.
+    """
+    order = [0, 1] if geometry.spatial_dims == 2 else np.argsort(orientations.io_orientation(geometry.affine)[:, 0])
+    old_shape, old = [geometry.shape[axis] for axis in order], [geometry.spacing[axis] for axis in order]
+    shape = [max(1.0, n * size / new) for n, size, new in zip(old_shape, old, spacing, strict=True)]
+    nbytes = 4.0 * channels * math.prod(shape)
+    if nbytes > HARMLESS and math.prod(shape) > MOST_GROWTH * math.prod(old_shape):
+        raise DataError(
+            f"{case.images[0]}: data.spacing={[float(size) for size in spacing]} would make {_product(shape)} voxels, "
+            f"{nbytes / 2**30:,.0f} GiB, of its {_product(old_shape)} of {_product(old)} mm; "
+            "choose a coarser data.spacing, or null to keep each image's own"
+        )
+
+
+def _product(sizes: Sequence[float]) -> str:
+    return " x ".join(f"{round(size, 2):.9g}" for size in sizes)
 
 
 def compact(image: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from medseg.config import load_config, to_dict, to_yaml
 from medseg.config.schema import Config
 from medseg.data import DATA_MODULES
 from medseg.data.modules import SegmentationDataModule, Stage
+from medseg.data.store.lost import lost_lesions
 from medseg.errors import RunError
 from medseg.files import write_text
 from medseg.inference.load import find_checkpoint, load_checkpoint
@@ -107,7 +108,7 @@ def prepare(config: Config) -> tuple[SegmentationDataModule, SegmentationTask]:
 
 
 def prepare_cases(data: SegmentationDataModule) -> None:
-    """Bring every case of the run into the prepared store, with a bar where there is something to wait for.
+    """Bring every case of the run into the prepared store; where some are missing in it, or changed, say how many, and show a bar.
 
     Raises:
         DataError: Some cases have faults.
@@ -115,7 +116,13 @@ def prepare_cases(data: SegmentationDataModule) -> None:
     columns = (TextColumn("preparing cases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True, disable=rank_zero_only.rank != 0) as progress:
         task = progress.add_task("prepare", visible=False)
-        data.prepare_cases(lambda done, total: progress.update(task, completed=done, total=total, visible=True))
+
+        def show(done: int, total: int) -> None:
+            if done == 0 and rank_zero_only.rank == 0:
+                progress.print(f"preparing {total} of {len(data.used_cases)} cases")
+            progress.update(task, completed=done, total=total, visible=True)
+
+        data.prepare_cases(show)
 
 
 def fit(config: Config, data: SegmentationDataModule, task: SegmentationTask, run: RunFolder, checkpoint: Path | None = None) -> RunFolder:
@@ -157,12 +164,15 @@ def finished_epochs(checkpoint: Path) -> int:
 
 @rank_zero_only
 def describe(config: Config, data: SegmentationDataModule, task: SegmentationTask, trainer: Trainer, run: RunFolder) -> None:
-    """Print what is about to run, in three lines."""
+    """Print what is about to run, in three lines, and which lesions resampling has lost."""
     counts = ", ".join(f"{len(data.case_ids(stage))} to {verb}" for stage, verb in STAGES if data.case_ids(stage))
     parameters = sum(p.numel() for p in task.network.parameters())
     print(f"data: {data.dataset.name}: {counts}; classes {', '.join(data.dataset.labels.classes)}")
     device = trainer.strategy.root_device.type
     print(f"network: {config.network.name}, {parameters / 1e6:.1f} M parameters, {trainer.precision} on {device}")
+    train = data.stored("train")
+    for warning in lost_lesions(data.dataset.labels.classes, [train.index(number) for number in range(len(train))], config.data.spacing):
+        print(f"warning: {warning}")
     print(f"run: {run.path}")
 
 

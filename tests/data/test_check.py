@@ -19,6 +19,7 @@ from medseg.data.formats.nnunet import NnUNet
 from medseg.data.geometry import Geometry
 from medseg.data.images import read_image
 from medseg.data.labels import LabelSchema
+from medseg.data.masks import Layer, Masks
 from medseg.data.splits import Splits
 
 SHAPE = (6, 7, 8)
@@ -152,6 +153,22 @@ class TestErrors:
         dataset = make_dataset(tmp_path)
         dataset = replace(dataset, test_cases=(replace(dataset.cases[0], label=None),))
         assert any("case id 'c0' occurs more than once" in fault.message for fault in check_dataset(dataset) if fault.severity == "error")
+
+    def test_so_are_ids_that_differ_in_case_alone(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path)
+        dataset = replace(dataset, cases=(*dataset.cases[:2], replace(dataset.cases[2], id="C0")))
+        (fault,) = layout_errors(dataset, ())
+        assert fault.message.startswith("the case ids 'c0' and 'C0' differ in upper and lower case alone, which some disks do not")
+
+    @pytest.mark.parametrize("channel", [0, 1])
+    @pytest.mark.parametrize("resample", [False, True])
+    def test_a_broken_image_of_a_composed_label_is_listed_once(self, channel: int, resample: bool, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path)
+        image_of(tmp_path, "c1", channel).write_bytes(b"no image" * 100)
+        masks = Masks((Layer((label_of(tmp_path),), ((1, 1, 1), (2, 2, 2))),))
+        cases = (replace(dataset.cases[1], label=masks, resample=resample), dataset.cases[0])
+        (fault,) = check_dataset(replace(dataset, cases=cases), 1)
+        assert (fault.severity, fault.file) == ("error", image_of(tmp_path, "c1", channel))
 
     def test_a_training_case_needs_a_label_and_a_test_case_does_not(self, tmp_path: Path) -> None:
         dataset = make_dataset(tmp_path)

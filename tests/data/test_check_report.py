@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from medseg.data.case import Case, DataSet, Fault
@@ -54,6 +55,19 @@ class TestPrint:
         code, text = printed(inspection(WARNING))
         assert code == 0
         assert "errors (" not in text
+
+    @pytest.mark.parametrize(("count", "lines"), [(5, 5), (6, 1), (40, 1)])
+    def test_many_empty_masks_are_one_line(self, count: int, lines: int) -> None:
+        empty = [Fault("warning", f"c{n}", Path(f"/set/c{n}.png"), "the mask is empty (no lesion)", "nothing") for n in range(count)]
+        result = inspection(ERROR, WARNING, *empty)
+        text = printed(result)[1]
+        rows = [line for line in text.splitlines() if "empty (no lesion)" in line]
+        assert len(rows) == lines
+        if lines == 1:
+            assert f"{count} masks are empty (no lesion): c0, c1, c2, c3, c4, ..." in rows[0]
+        assert f"warnings ({count + 1})" in text
+        assert "odd é" in text
+        assert len(result.to_dict()["faults"]) == count + 2
 
     def test_classes_and_totals_are_listed(self) -> None:
         text = printed(inspection())[1]

@@ -107,7 +107,7 @@ class TestWhatIsPasted:
         assert image[0][label == 0].mean() == pytest.approx(40.0, abs=0.2)
 
     def test_the_edge_is_soft_and_nothing_beyond_it_changes(self) -> None:
-        source = case((20, 20), SHAPE, (6, 6), height=0.0)
+        source = case((20, 20), SHAPE, (6, 6), height=9.0)
         ring = ndimage.binary_dilation(source[1] > 0, iterations=1) & (source[1] == 0)
         source[0][0][ring] += 2.0
         before, clean = empty((24, 24))
@@ -165,6 +165,30 @@ class TestWhere:
             assert not changed[:, 16:].any()
             assert (pasted == image)[0, :12].all()
 
+    def test_neither_the_lesion_nor_its_rim_leaves_the_image_or_lies_in_air(self) -> None:
+        source, mask = case((20, 20), np.ones((3, 3), bool), (6, 6)), np.zeros((40, 40), bool)
+        rng = np.random.default_rng(0)
+        for hole in (np.s_[:, 30:], np.s_[10:22, 10:22]):  # padding, and air in the middle of the image
+            image, label = empty((40, 40))
+            image[0][hole] = image.min() - 1
+            outside = np.zeros((40, 40), bool)
+            outside[hole] = True
+            for _ in range(60):
+                _, ids = CopyPaste(FakeCases(source), LESION, ALWAYS)(image, label, (1.0, 1.0), rng)
+                mask = ndimage.binary_dilation(ids == 1, np.ones((3, 3)), iterations=RIM)
+                assert not (mask & outside).any()
+                assert mask.sum() == 49, "the rim lies inside the box, too"
+
+    def test_single_dark_voxels_of_tissue_are_no_hindrance(self) -> None:
+        image, label = empty((40, 40))
+        image[0, ::9, ::9] = image.min() - 1
+        cases = FakeCases(case((20, 20), np.ones((4, 4), bool), (6, 6)))
+        assert all((paste(cases, image, label, seed)[1] == 1).any() for seed in range(20))
+
+    def test_a_box_of_one_value_stays_as_it_is(self) -> None:
+        image, label = np.zeros((1, 24, 24), np.float32), np.zeros((24, 24), np.uint8)
+        assert not paste(FakeCases(case((20, 20), SHAPE, (6, 6))), image, label)[1].any()
+
     def test_only_where_the_label_is_what_surrounds_it_at_home(self) -> None:
         schema = LabelSchema.exclusive({"liver": 1, "tumour": 2})
         mask = np.ones((4, 4), bool)
@@ -185,6 +209,15 @@ class TestWhere:
         for seed in range(10):
             _, ids = paste(cases, image, label, seed)
             assert not (ids == 1)[:, :18].any()
+
+    def test_not_across_an_edge_whose_mean_is_that_of_home(self) -> None:
+        cases = FakeCases(case((20, 20), np.ones((3, 3), bool), (6, 6), level=0.0))
+        image, label = empty((40, 40), level=-3.0)
+        image[0, :, 20:] += 7.0
+        for seed in range(10):
+            _, ids = paste(cases, image, label, seed)
+            columns = np.flatnonzero((ids == 1).any(axis=0))
+            assert columns.max() < 18 or columns.min() >= 22, "beside the edge, where the mean differs by 3 or 4, and not on it"
 
     def test_where_no_place_is_free_the_box_stays_as_it_is(self) -> None:
         cases = FakeCases(case((20, 20), SHAPE, (6, 6)))
@@ -210,8 +243,7 @@ class TestWhichLesions:
             many[10 * row + 5 : 10 * row + 7, 5:8] = 1
         single = np.zeros((60, 60), np.uint8)
         single[20:26, 20:27] = 1
-        image = np.zeros((1, 60, 60), np.float32)
-        cases = FakeCases((image, many), (image, single))
+        cases = FakeCases(*((label[None].astype(np.float32), label) for label in (many, single)))
         tool = CopyPaste(cases, LESION, ALWAYS)
         rng = np.random.default_rng(0)
         sizes = [int((tool(*empty((40, 40)), (1.0, 1.0), rng)[1] == 1).sum()) for _ in range(400)]
@@ -229,10 +261,29 @@ class TestWhichLesions:
             assert not paste(cases, *box)[1].any()
         assert paste(FakeCases(case((20, 20), SHAPE, (6, 6)), spacing=1.2), *box)[1].any()
 
+    def test_those_that_cannot_be_seen_are_left_out(self) -> None:
+        faint = case((40, 40), np.ones((3, 3), bool), (6, 6), height=0.05)
+        assert not any(paste(FakeCases(faint), *empty((24, 24)), seed)[1].any() for seed in range(20))
+        for height in (-0.3, 0.3):  # dark, bright
+            plain = case((40, 40), np.ones((3, 3), bool), (6, 6), height=height)
+            assert all(paste(FakeCases(plain), *empty((24, 24)), seed)[1].any() for seed in range(20))
+        image = np.concatenate([faint[0], plain[0]])
+        box = np.repeat(empty((24, 24))[0], 2, axis=0)
+        assert paste(FakeCases((image, plain[1])), box, np.zeros((24, 24), np.uint8))[1].any(), "one channel that shows it is enough"
+
+    def test_one_that_cannot_be_seen_is_replaced_by_another(self) -> None:
+        image, label = case((60, 60), SHAPE, (6, 6))
+        label[30:33, 30:33] = 1
+        cases = FakeCases((image, label))
+        found = [int((paste(cases, *empty((30, 30)), seed)[1] == 1).sum()) for seed in range(60)]
+        assert set(found) <= {0, int(SHAPE.sum())}
+        assert np.mean(np.array(found) > 0) > 0.7  # 15 of 16; half, were it not replaced
+
     def test_only_of_the_classes_that_are_asked_for(self) -> None:
         schema = LabelSchema.exclusive({"one": 1, "two": 2})
         image, label = case((40, 40), np.ones((3, 3), bool), (5, 5))
         label[20:24, 20:24] = 2
+        image[0, 20:24, 20:24] += 5
         cases = FakeCases((image, label), labels=schema)
         both, two = set(), set()
         for seed in range(30):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import permutations, product
 from pathlib import Path
+from typing import Literal
 
 import nibabel
 import numpy as np
@@ -288,6 +289,12 @@ class TestResampleCubic:
         result, target = resample(np.ones((1, 4, 4, 1), np.float32), Geometry((4, 4, 1), affine_of(np.eye(3))), (1, 1, 20.0), "cubic")
         assert target.shape[2] == 1
         assert (result == 1).all()
+
+    @pytest.mark.parametrize("mode", ["cubic", "linear"])
+    def test_headers_that_round_the_voxel_size_cost_no_interpolation(self, mode: Literal["cubic", "linear"]) -> None:
+        array = np.random.default_rng(0).standard_normal((1, 400, 5, 6)).astype(np.float32)
+        geometry = Geometry(array.shape[1:], np.diag(np.float32([0.8, 0.8, 0.8, 1])))
+        np.testing.assert_array_equal(resample(array, geometry, (0.8, 0.8, 0.8), mode)[0], array)
 
     def test_it_agrees_with_simpleitks_b_spline(self) -> None:
         geometry = Geometry((30, 28, 26), np.eye(4))

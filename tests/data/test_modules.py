@@ -401,6 +401,33 @@ class TestFaults:
         assert str(data.dataset.cases[0].images[0]) in message
         assert "... and 2 more" in message
 
+    @pytest.mark.parametrize("module", [SmallLesionDataModule, OrganDataModule])
+    def test_a_spacing_that_leaves_no_lesion_is_blamed_and_not_the_labels(
+        self, config: DataConfig, module: type[SegmentationDataModule]
+    ) -> None:
+        data = module(replace(config, spacing=[1000.0, 1000.0]), seed=0)
+        with pytest.raises(DataError, match=r"data\.spacing=\[1000\.0, 1000\.0\] leaves none of the [1-9]\d* lesions.*1 x 1 voxels"):
+            data.setup("fit")
+
+    @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+    @pytest.mark.parametrize("workers", [0, 2])
+    @pytest.mark.parametrize("what", ["image", "index", "label of a resampled case"])
+    def test_a_loaders_process_tells_of_damage_in_one_line(self, what: str, workers: int, config: DataConfig, tmp_path: Path) -> None:
+        spacing = [1.5, 1.5] if what.startswith("label") else None
+        own = replace(config, root=str(tmp_path), store=str(tmp_path / "prepared"), workers=workers, cache_gib=0, spacing=spacing)
+        data = SmallLesionDataModule(own, seed=0)
+        data.setup("fit")
+        for path in (tmp_path / "prepared").glob(f"*/cases/*/{'index.bin' if what == 'index' else 'image.b2nd'}"):
+            path.write_bytes(b"x" * path.stat().st_size) if spacing is None else None
+        for case in data.cases("val") if spacing else ():
+            assert isinstance(case.label, Path)
+            case.label.write_bytes(b"no picture")
+        loader = data.val_dataloader() if spacing else data.train_dataloader()
+        with pytest.raises(DataError) as error:
+            list(loader)
+        assert str(error.value).startswith(str(tmp_path))
+        assert "\n" not in str(error.value)
+
     def test_only_cases_of_the_run_are_prepared(self, config: DataConfig, tmp_path: Path) -> None:
         data = SmallLesionDataModule(replace(config, root=str(tmp_path), store=str(tmp_path / "prepared")), seed=0)
         unused = data.splits.folds[0]["train"].pop()

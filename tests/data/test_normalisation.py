@@ -61,6 +61,26 @@ class TestNormaliser:
         np.testing.assert_array_equal(image, before)
         assert not np.shares_memory(whole, image)
 
+    @pytest.mark.parametrize("normalisation", ["zscore", "unit", "none", ["none", "unit"], "ct"])
+    def test_its_inverse_gives_the_raw_intensities(self, normalisation: str | list[str]) -> None:
+        image = image_of(100, 50)
+        before = image.copy()
+        normaliser, intensities = Normaliser(normalisation, STATISTICS), Intensities.of(image, CASE)
+        normalised = normaliser(image, intensities)
+        found = normaliser.inverse(normalised, intensities)
+        low, high = (np.reshape(STATISTICS[key], (2, 1, 1, 1)) for key in ("low", "high"))
+        expected = np.clip(image, low, high) if normalisation == "ct" else image
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        np.testing.assert_array_equal(normaliser.inverse(normalised[:, 1:3, 2], intensities), found[:, 1:3, 2])
+        np.testing.assert_array_equal(image, before)
+
+    @pytest.mark.parametrize("normalisation", ["zscore", "unit"])
+    def test_the_inverse_of_a_constant_channel_is_its_value(self, normalisation: str) -> None:
+        image = np.full((1, 4, 4, 4), 7.0, np.float32)
+        normaliser, intensities = Normaliser(normalisation), Intensities.of(image, CASE)
+        np.testing.assert_array_equal(normaliser.inverse(normaliser(image, intensities), intensities), image)
+
     def test_each_channel_takes_its_own_map(self) -> None:
         image = image_of(55, 100, 7)
         statistics = {key: [*values, 9.0] for key, values in STATISTICS.items()}

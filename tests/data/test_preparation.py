@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from medseg.data.case import Case
+from medseg.data.geometry import Geometry
 from medseg.data.labels import IGNORE, LabelSchema
-from medseg.data.preparation import Preparer, compact
+from medseg.data.preparation import Preparer, check_growth, compact
 from medseg.errors import DataError
 
 LABELS = LabelSchema.exclusive({"background": 0, "small": 3, "large": 7, "ignore": 9})
@@ -276,6 +277,30 @@ class TestFaults:
     def test_spacing_of_another_dimension_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"3-D but data\.spacing has 2"):
             Preparer("none", (1.0, 1.0)).prepare(write_case(tmp_path, volume()), LABELS)
+
+    @pytest.mark.parametrize(
+        ("orientation", "shape", "size"), [("RAS", (9, 10, 11), (1, 1, 2)), ("SPL", (11, 10, 9), (2, 1, 1))], ids=["RAS", "SPL"]
+    )
+    def test_a_spacing_that_no_memory_holds_is_refused(self, tmp_path: Path, orientation: str, shape, size) -> None:
+        case = write_case(tmp_path, volume(shape), affine=affine_of(orientation, size))
+        with pytest.raises(DataError) as error:
+            Preparer("none", (0.01, 0.001, 0.001)).arrays(case, LABELS)
+        for part in (
+            "data.spacing=[0.01, 0.001, 0.001]",
+            "900 x 10000 x 22000 voxels, 738 GiB, of its 9 x 10 x 11 of 1 x 1 x 2 mm",
+            "null",
+        ):
+            assert part in str(error.value)
+
+    def test_growth_is_allowed_where_it_is_harmless_or_little(self, tmp_path: Path) -> None:
+        case = write_case(tmp_path, volume((4, 4, 4)))
+        assert Preparer("none", (0.1, 0.1, 0.1)).arrays(case, LABELS).image.shape == (1, 40, 40, 40)
+        large = Geometry((1000, 1000, 1000), np.eye(4))
+        check_growth(case, large, 1, (0.25, 0.25, 0.25))
+        with pytest.raises(DataError, match=r"5000 x 5000 x 5000 voxels, 931 GiB"):
+            check_growth(case, large, 2, (0.2, 0.2, 0.2))
+        with pytest.raises(DataError, match="inf GiB"):
+            check_growth(case, large, 2, (1e-200,) * 3)
 
     def test_an_unknown_normalisation_is_refused(self) -> None:
         with pytest.raises(ValueError, match="zscore, ct, unit or none"):

@@ -19,6 +19,7 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
 from medseg.config import Config, ConfigError, load_config, to_dict, to_yaml
+from medseg.data import DATA_MODULES
 from medseg.errors import DataError, RunError
 from medseg.training import run as running
 from medseg.training.checkpoints import Checkpoints
@@ -405,3 +406,24 @@ class TestGeometry:
             predicted = nib.load(path)
             assert predicted.shape == image.shape
             np.testing.assert_allclose(predicted.affine, image.affine, atol=1e-4)
+
+
+class TestPreparing:
+    def test_it_says_how_many_cases_it_prepares_and_nothing_when_none(self, tiny: Tiny, tmp_path: Path, capsys) -> None:
+        config = tiny(f"data.store={tmp_path / 'prepared'}")
+        data = DATA_MODULES[config.data.module](config.data, config.seed)
+        running.prepare_cases(data)
+        assert capsys.readouterr().out.splitlines()[0] == "preparing 8 of 8 cases"
+        next((tmp_path / "prepared").glob("*/cases/*/label.b2nd")).unlink()
+        running.prepare_cases(data)
+        assert capsys.readouterr().out.splitlines()[0] == "preparing 1 of 8 cases"
+        running.prepare_cases(data)
+        assert capsys.readouterr().out.strip() == ""
+
+    def test_lesions_that_resampling_loses_are_told_before_training(self, tiny: Tiny, capsys) -> None:
+        few = ("trainer.max_epochs=1", "data.patches_per_epoch=2")
+        train(tiny("data.spacing=[3,3]", "data.patch_size=[16,16]", *few))
+        told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+        assert re.fullmatch(r"warning: resampling to \[3, 3\] mm leaves \d+ of \d+ lesions of 'lesion', .*", told[0])
+        train(tiny(*few))
+        assert "warning: resampling" not in capsys.readouterr().out

@@ -3,7 +3,7 @@
 Each preset moves image and label by one interpolation (`pictures_warp`) and then makes some of its changes of intensity
 (`pictures_changes`), each in its share of the patches; CLAHE and JPEG artefacts are albumentations'. They share these parameters:
 
-- `strength` scales all ranges of intensities; 0 leaves the intensities as they are.
+- `strength` scales all ranges of intensities, 0 to 2; 0 leaves the intensities as they are.
 - `mirror`, `rotation`, `scale`, `elastic` are the geometry: rotation and scale happen together in half of the patches, a bend in a quarter.
 """
 
@@ -89,12 +89,12 @@ def ultrasound(
     Args:
         spatial_dims: 2.
         labels: The classes.
-        strength: Scales all ranges of intensities; 0 leaves them as they are.
+        strength: Scales all ranges of intensities, 0 to 2; 0 leaves them as they are.
         mirror: Whether left and right are swapped in half of the patches; false where sides are different classes.
-        rotation: Largest angle in degrees.
-        scale: Largest change of size: 0.2 is 83 to 120 %.
-        elastic: Largest displacement of a bend, as a share of the patch.
-        shadows: Share of the patches with an acoustic shadow.
+        rotation: Largest angle in degrees, 0 to 180.
+        scale: Largest change of size, 0 to 1: 0.2 is 83 to 120 %.
+        elastic: Largest displacement of a bend, as a share of the patch, 0 to 0.05.
+        shadows: Share, 0 to 1, of the patches with an acoustic shadow.
 
     Raises:
         ValueError: 3-D data, or a range that makes no sense; the message names it.
@@ -132,12 +132,12 @@ def fundus(
     Args:
         spatial_dims: 2.
         labels: The classes.
-        strength: Scales all ranges of intensities; 0 leaves them as they are.
+        strength: Scales all ranges of intensities, 0 to 2; 0 leaves them as they are.
         mirror: Whether each axis is flipped in half of the patches.
-        rotation: Largest angle in degrees; from 90 on, quarter turns too.
-        scale: Largest change of size: 0.2 is 83 to 120 %.
-        elastic: Largest displacement of a bend, as a share of the patch.
-        clahe: Share of the patches whose local contrast is equalised, as viewers for readers do; images of 1 or 3 channels only.
+        rotation: Largest angle in degrees, 0 to 180; from 90 on, quarter turns too.
+        scale: Largest change of size, 0 to 1: 0.2 is 83 to 120 %.
+        elastic: Largest displacement of a bend, as a share of the patch, 0 to 0.05.
+        clahe: Share, 0 to 1, of the patches whose local contrast is equalised, as viewers for readers do; images of 1 or 3 channels only.
 
     Raises:
         ValueError: 3-D data, or a range that makes no sense; the message names it.
@@ -174,12 +174,12 @@ def dermoscopy(
     Args:
         spatial_dims: 2.
         labels: The classes.
-        strength: Scales all ranges of intensities; 0 leaves them as they are, hairs included.
+        strength: Scales all ranges of intensities, 0 to 2; 0 leaves them as they are, hairs included.
         mirror: Whether each axis is flipped in half of the patches.
-        rotation: Largest angle in degrees; from 90 on, quarter turns too.
-        scale: Largest change of size: 0.25 is 80 to 125 %.
-        elastic: Largest displacement of a bend, as a share of the patch.
-        hairs: Share of the patches with hairs.
+        rotation: Largest angle in degrees, 0 to 180; from 90 on, quarter turns too.
+        scale: Largest change of size, 0 to 1: 0.25 is 80 to 125 %.
+        elastic: Largest displacement of a bend, as a share of the patch, 0 to 0.05.
+        hairs: Share, 0 to 1, of the patches with hairs.
 
     Raises:
         ValueError: 3-D data, or a range that makes no sense; the message names it.
@@ -216,13 +216,13 @@ def microscopy(
     Args:
         spatial_dims: 2.
         labels: The classes.
-        strength: Scales all ranges of intensities; 0 leaves them as they are.
+        strength: Scales all ranges of intensities, 0 to 2; 0 leaves them as they are.
         mirror: Whether each axis is flipped in half of the patches.
-        rotation: Largest angle in degrees; from 90 on, quarter turns too.
-        scale: Largest change of size: 0.25 is 80 to 125 %.
-        elastic: Largest displacement of a bend, as a share of the patch.
-        stain: Largest change of hue (radians), saturation (logarithm) and channels (standard deviations), before `strength`; images of
-            three channels only.
+        rotation: Largest angle in degrees, 0 to 180; from 90 on, quarter turns too.
+        scale: Largest change of size, 0 to 1: 0.25 is 80 to 125 %.
+        elastic: Largest displacement of a bend, as a share of the patch, 0 to 0.05.
+        stain: Largest change of hue (radians), saturation (logarithm) and channels (standard deviations), before `strength`, 0 to 1;
+            images of three channels only.
 
     Raises:
         ValueError: 3-D data, or a range that makes no sense; the message names it.
@@ -257,11 +257,11 @@ def xray(
     Args:
         spatial_dims: 2.
         labels: The classes.
-        strength: Scales all ranges of intensities; 0 leaves them as they are.
+        strength: Scales all ranges of intensities, 0 to 2; 0 leaves them as they are.
         mirror: Whether left and right are swapped in half of the patches.
-        rotation: Largest angle in degrees.
-        scale: Largest change of size: 0.15 is 87 to 115 %.
-        elastic: Largest displacement of a bend, as a share of the patch.
+        rotation: Largest angle in degrees, 0 to 180.
+        scale: Largest change of size, 0 to 1: 0.15 is 87 to 115 %.
+        elastic: Largest displacement of a bend, as a share of the patch, 0 to 0.05.
 
     Raises:
         ValueError: 3-D data, or a range that makes no sense; the message names it.

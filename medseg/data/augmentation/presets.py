@@ -21,6 +21,15 @@ NNUNET = {
 LIGHT = {"mirror": 0.5, "rotation": 0.3, "scale": 0.3, "noise": 0.3, "brightness": 0.3, "contrast": 0.3}
 """The same for `light`."""
 
+MOST_ELASTIC, MOST_NOISE, MOST_BLUR, MOST_BIAS = 100.0, 2.0, 10.0, 2.0
+"""Largest bend in mm, noise in standard deviations of the channel, standard deviation of a blur in voxels, logarithm of a bias field."""
+FACTORS = 0.1, 10.0
+"""Limits of `brightness`, `contrast` and `gamma`."""
+SCALES = 0.25, 4.0
+"""Limits of `scale`: smaller objects would need a box of 64 times the patch."""
+KEPT = 0.1, 1.0
+"""Limits of `low_resolution`."""
+
 
 def none(spatial_dims: int, labels: LabelSchema) -> Augmentation:
     """Leaves patches as they are."""
@@ -49,12 +58,12 @@ def light(
         labels: The classes.
         mirror_axes: Axes that may be flipped; null: all; []: none.
         lateral: Pairs of classes that change places when left and right do.
-        rotation: Largest angle in degrees.
-        scale: Smallest and largest size of the objects.
-        noise: Largest standard deviation of noise, in standard deviations of the channel.
-        brightness: Smallest and largest factor of the intensities.
-        contrast: Smallest and largest factor of the distance from the patch's mean.
-        probability: Factor of all probabilities.
+        rotation: Largest angle in degrees, 0 to 180.
+        scale: Smallest and largest size of the objects, 0.25 to 4.
+        noise: Largest standard deviation of noise, in standard deviations of the channel, 0 to 2.
+        brightness: Smallest and largest factor of the intensities, 0.1 to 10.
+        contrast: Smallest and largest factor of the distance from the patch's mean, 0.1 to 10.
+        probability: Factor of all probabilities; none may become more than 1, and it does not raise that of `mirror`.
         probabilities: Probabilities in place of those in `LIGHT`.
 
     Raises:
@@ -62,9 +71,9 @@ def light(
     """
     shares = _shares(LIGHT, probability, probabilities)
     changes: list[Change] = [
-        Noise(shares["noise"], 1.0, _at_least_zero("noise", noise)),
-        Brightness(shares["brightness"], 1.0, *_range("brightness", brightness)),
-        Contrast(shares["contrast"], 1.0, *_range("contrast", contrast)),
+        Noise(shares["noise"], 1.0, _number("noise", noise, MOST_NOISE)),
+        Brightness(shares["brightness"], 1.0, *_range("brightness", brightness, FACTORS)),
+        Contrast(shares["contrast"], 1.0, *_range("contrast", contrast, FACTORS)),
     ]
     return _fused(spatial_dims, labels, mirror_axes, lateral, rotation, scale, 0.0, {**shares, "elastic": 0.0}, changes)
 
@@ -102,34 +111,35 @@ def nnunet(
         mirror_axes: Axes that may be flipped; null: all; []: none. Volumes: 0 is left-right, 1 back-front, 2 bottom-top; pictures: 0 is
             up-down, 1 left-right.
         lateral: Pairs of classes, such as [[left kidney, right kidney]], that change places when left and right do.
-        rotation: Largest angle in degrees, about each axis; null: 30 in volumes, 180 within slices and in pictures, 15 in pictures whose
-            patches are more than 1.5 times as long as wide.
-        scale: Smallest and largest size of the objects, as factors, the same along all axes.
-        elastic: Largest displacement in mm of a smooth bending with 4 to 7 control points an axis; it never folds the image.
-        noise: Largest standard deviation of noise, in standard deviations of the channel.
-        blur: Smallest and largest standard deviation of a Gaussian blur, in voxels.
-        brightness: Smallest and largest factor of the intensities.
-        contrast: Smallest and largest factor of the distance from the patch's mean; what leaves the patch's range is cut off.
-        low_resolution: Smallest and largest share of the voxels of an axis that is kept, before interpolating back.
-        gamma: Smallest and largest exponent, for `gamma` and for `gamma_inverted`; mean and standard deviation are kept.
-        bias_field: Largest absolute logarithm of a smooth factor, as of the coils of an MR scanner; 0.4 is 0.67 to 1.49.
-        probability: Factor of all probabilities.
+        rotation: Largest angle in degrees, 0 to 180, about each axis; null: 30 in volumes, 180 within slices and in pictures, 15 in
+            pictures whose patches are more than 1.5 times as long as wide.
+        scale: Smallest and largest size of the objects, as factors, the same along all axes, 0.25 to 4.
+        elastic: Largest displacement in mm, 0 to 100, of a smooth bending with 4 to 7 control points an axis; it never folds the image.
+        noise: Largest standard deviation of noise, in standard deviations of the channel, 0 to 2.
+        blur: Smallest and largest standard deviation of a Gaussian blur, in voxels, above 0 to 10.
+        brightness: Smallest and largest factor of the intensities, 0.1 to 10.
+        contrast: Smallest and largest factor of the distance from the patch's mean, 0.1 to 10; what leaves the patch's range is cut off.
+        low_resolution: Smallest and largest share of the voxels of an axis that is kept, 0.1 to 1, before interpolating back.
+        gamma: Smallest and largest exponent, 0.1 to 10, for `gamma` and for `gamma_inverted`; mean and standard deviation are kept.
+        bias_field: Largest absolute logarithm of a smooth factor, 0 to 2, as of the coils of an MR scanner; 0.4 is 0.67 to 1.49.
+        probability: Factor of all probabilities; none may become more than 1, and it does not raise that of `mirror`: beyond half of the
+            patches there would be less variety.
         probabilities: Probabilities in place of those in `NNUNET`.
 
     Raises:
         ValueError: A value makes no sense; the message begins with the parameter's name.
     """
     shares = _shares(NNUNET, probability, probabilities)
-    exponents = _range("gamma", gamma)
+    exponents = _range("gamma", gamma, FACTORS)
     changes: list[Change] = [
-        Noise(shares["noise"], 1.0, _at_least_zero("noise", noise)),
-        Blur(shares["blur"], 0.5, *_range("blur", blur)),
-        Brightness(shares["brightness"], 1.0, *_range("brightness", brightness)),
-        Contrast(shares["contrast"], 1.0, *_range("contrast", contrast)),
-        LowResolution(shares["low_resolution"], 0.5, *_range("low_resolution", low_resolution, most=1)),
+        Noise(shares["noise"], 1.0, _number("noise", noise, MOST_NOISE)),
+        Blur(shares["blur"], 0.5, *_range("blur", blur, (0.0, MOST_BLUR))),
+        Brightness(shares["brightness"], 1.0, *_range("brightness", brightness, FACTORS)),
+        Contrast(shares["contrast"], 1.0, *_range("contrast", contrast, FACTORS)),
+        LowResolution(shares["low_resolution"], 0.5, *_range("low_resolution", low_resolution, KEPT)),
         Gamma(shares["gamma_inverted"], 1.0, *exponents, inverted=True),
         Gamma(shares["gamma"], 1.0, *exponents, inverted=False),
-        BiasField(shares["bias_field"] if bias_field else 0.0, 1.0, _at_least_zero("bias_field", bias_field)),
+        BiasField(shares["bias_field"] if bias_field else 0.0, 1.0, _number("bias_field", bias_field, MOST_BIAS)),
     ]
     return _fused(spatial_dims, labels, mirror_axes, lateral, rotation, scale, elastic, shares, changes)
 
@@ -150,8 +160,8 @@ def _fused(
         raise ValueError(f"mirror_axes: {list(axes)} are not axes from 0 to {spatial_dims - 1}, each at most once")
     if rotation is not None and not 0 <= rotation <= 180:
         raise ValueError(f"rotation: {rotation:g} does not lie between 0 and 180 degrees")
-    low, high = _range("scale", scale)
-    spatial = Spatial(rotation, (low, high), _at_least_zero("elastic", elastic), axes, shares)
+    low, high = _range("scale", scale, SCALES)
+    spatial = Spatial(rotation, (low, high), _number("elastic", elastic, MOST_ELASTIC), axes, shares)
     left_right = 0 if spatial_dims == 3 else 1
     return Fused(spatial, changes, None if lateral is None else _swap(lateral, labels, left_right, axes), left_right)
 
@@ -188,20 +198,22 @@ def _shares(defaults: dict[str, float], factor: float, changed: Mapping[str, flo
     if unknown:
         raise ValueError(f"probabilities: there is no '{unknown[0]}'; there are {', '.join(defaults)}")
     shares = {**defaults, **changed}
-    for name, share in shares.items():
-        if not 0 <= share * factor <= 1:
-            raise ValueError(f"probabilit{'ies' if name in changed else 'y'}: that of {name} is {share * factor:g}, not in [0, 1]")
-    return {name: share * factor for name, share in shares.items()}
+    made = {name: share * (min(factor, 1.0) if name == "mirror" else factor) for name, share in shares.items()}
+    for name, share in made.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"probabilit{'ies' if name in changed else 'y'}: that of {name} is {share:g}, not in [0, 1]")
+    return made
 
 
-def _at_least_zero(name: str, value: float) -> float:
-    if not value >= 0:
-        raise ValueError(f"{name}: {value:g} is below 0")
+def _number(name: str, value: float, most: float) -> float:
+    if not 0 <= value <= most:
+        raise ValueError(f"{name}: {value:g} does not lie between 0 and {most:g}")
     return value
 
 
-def _range(name: str, value: Sequence[float], most: float = float("inf")) -> tuple[float, float]:
-    if len(value) != 2 or not 0 < value[0] <= value[1] <= most:
-        limit = "" if most == float("inf") else f", at most {most:g}"
-        raise ValueError(f"{name}: {list(value)} is not a smallest and a largest number above 0{limit}")
+def _range(name: str, value: Sequence[float], limits: tuple[float, float]) -> tuple[float, float]:
+    least, most = limits
+    if len(value) != 2 or not 0 < value[0] <= value[1] or not least <= value[0] <= value[1] <= most:
+        between = f"between {least:g} and {most:g}" if least else f"above 0, at most {most:g}"
+        raise ValueError(f"{name}: {list(value)} is not a smallest and a largest number {between}")
     return float(value[0]), float(value[1])

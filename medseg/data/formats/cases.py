@@ -11,7 +11,9 @@ from medseg.data.case import Case, DataSet, Fault
 from medseg.data.formats import layout
 from medseg.data.formats.fields import default_id, group_rule, held_out, naming, unknown
 from medseg.data.formats.finding import find_images
-from medseg.data.formats.mask_entries import MaskPlan
+from medseg.data.formats.mask_entries import MaskPlan, read_sources
+from medseg.data.formats.problems import kept, raise_all
+from medseg.data.formats.strays import strays
 from medseg.data.formats.templates import Template, Tree, some_files
 from medseg.data.images import suffix_of
 from medseg.errors import DataError
@@ -79,20 +81,35 @@ class Cases:
         resample: bool = False,
         classes: list[str] | None = None,
     ) -> None:
-        self._finder, self._finders, self._channels = _image_templates(images, channels)
+        problems: list[str] = []
+        with kept(problems):
+            self._finder, self._finders, self._channels = _image_templates(images, channels)
+        if problems:  # without fields to go by, but not without a look at the masks
+            with kept(problems):
+                read_sources(masks, None, {})
+            raise_all(problems)
         self._names = tuple(self._channels) if isinstance(images, Mapping) else tuple(channels) if channels else None
         fields = tuple(dict.fromkeys(field for template in self._finders for field in template.fields))
         self._fields = frozenset(fields)
         definitions = {name: regex for template in self._finders for name, regex in template.definitions.items()}
         self._channels = {name: tuple(template.define(definitions) for template in found) for name, found in self._channels.items()}
-        self._id = None if case is None else naming(case, f"{_KEY}.case", self._finders)
-        self._id_fields = fields if case is None else Template.parse(case, f"{_KEY}.case").fields
-        self._group = None if group is None else group_rule(group, f"{_KEY}.group", self._finders)
+        self._id, self._id_fields, self._group, self._test = None, fields, None, None
+        if case is not None:
+            with kept(problems):
+                self._id = naming(case, f"{_KEY}.case", self._finders)
+                self._id_fields = Template.parse(case, f"{_KEY}.case").fields
+        if group is not None:
+            with kept(problems):
+                self._group = group_rule(group, f"{_KEY}.group", self._finders)
+        if test is not None:
+            with kept(problems):
+                self._test = held_out(test, f"{_KEY}.test", fields)
+        with kept(problems):
+            self._plan = MaskPlan(masks, overlap, regions, classes, fields, definitions)
+        raise_all(problems)
         self._groups = groups
-        self._test = None if test is None else held_out(test, f"{_KEY}.test", fields)
         self._test_table = test.get("file") if test is not None and "column" in test else None
         self._resample = resample
-        self._plan = MaskPlan(masks, overlap, regions, classes, fields, definitions)
 
     def read(self, root: Path) -> DataSet:
         """Walk the tree once and put the cases together; only headers are opened.
@@ -104,7 +121,7 @@ class Cases:
         tree, found = self._find(root)
         faults: list[Fault] = []
         used: set[str] = set()
-        drafts = [self._assemble(tree, path, fields, faults, used) for path, fields in found]
+        drafts = self._assemble_all(tree, found, faults, used)
         files = [path for draft in drafts for path in draft.case.images]
         spatial_dims = layout.spatial_dims(files)
         names = self._names or layout.names_of_channels(layout.most_channels(files, spatial_dims), spatial_dims)
@@ -167,12 +184,22 @@ class Cases:
         named = self._id(fields) if self._id else None
         return named or default_id({name: fields[name] for name in self._id_fields if name in fields}) or None
 
+    def _assemble_all(self, tree: Tree, found: Iterable[tuple[str, dict[str, str]]], faults: list[Fault], used: set[str]) -> list[_Draft]:
+        problems: list[str] = []
+        drafts = []
+        for path, fields in found:
+            with kept(problems):
+                drafts.append(self._assemble(tree, path, fields, faults, used))
+        raise_all(problems)
+        return drafts
+
     def _assemble(self, tree: Tree, path: str, fields: Mapping[str, str], faults: list[Fault], used: set[str]) -> _Draft:
         """One case: its channels' files and its label."""
         name = self._id_of(fields) or tree.root.name
         images = []
         for channel, templates in self._channels.items():
             found = [path] if channel == self._finder else self._filled(tree, templates, fields)
+            used.update(found)
             images.append(tree.path(found[0]) if found else tree.root / str(templates[0].fill(fields)))
             for extra in found[1:]:
                 message = f"is a second file of channel '{channel}' beside {found[0]}"
@@ -194,10 +221,9 @@ class Cases:
         return list(dict.fromkeys(path for template in usable for path, _ in tree.match(template.fill(fields))))
 
     def _strays(self, tree: Tree, used: set[str]) -> list[Fault]:
-        """Mask files that belong to no case."""
-        strays = dict.fromkeys(path for template in self._plan.templates for path, _ in tree.match(template) if path not in used)
-        remedy = f"add its image ({self._finders[0].text}), or remove it"
-        return [Fault("warning", "", tree.path(path), "is a mask without an image, and is not used", remedy) for path in strays]
+        """What belongs to no case."""
+        others = [template for channel, templates in self._channels.items() if channel != self._finder for template in templates]
+        return strays(tree, self._finder, self._finders, others, self._plan.templates, used)
 
     def _no_mask(self, tree: Tree, draft: _Draft) -> str:
         templates = self._plan.templates
@@ -216,19 +242,28 @@ def _image_templates(images: Any, channels: list[str] | None) -> tuple[str, tupl
         return "", finders, {"": finders}
     if not images:
         raise DataError(f"{key}: names no channel; give {{name: template}}")
-    named = {str(name): _templates(given, f"{key}.{name}") for name, given in images.items()}
-    for name in channels or []:
-        if name not in named:
-            raise DataError(unknown(f"{_KEY}.channels", "channel", name, named))
+    problems: list[str] = []
+    named: dict[str, tuple[Template, ...]] = {}
+    for name, given in images.items():
+        named[str(name)] = ()
+        with kept(problems):
+            named[str(name)] = _templates(given, f"{key}.{name}")
+    problems += [unknown(f"{_KEY}.channels", "channel", name, named) for name in channels or [] if name not in named]
+    raise_all(problems)
     first, finders = next(iter(named.items()))
     return first, finders, {name: named[name] for name in dict.fromkeys(channels)} if channels else named
 
 
 def _templates(given: Any, key: str) -> tuple[Template, ...]:
-    templates = tuple(Template.parse(text, key) for text in (given if isinstance(given, list) else [given]))
+    problems: list[str] = []
+    templates: list[Template] = []
+    for text in given if isinstance(given, list) else [given]:
+        with kept(problems):
+            templates.append(Template.parse(text, key))
+    raise_all(problems)
     if not templates:
         raise DataError(f"{key}: lists no template; give one")
-    return templates
+    return tuple(templates)
 
 
 def _no_test(table: Path) -> Fault:

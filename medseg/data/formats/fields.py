@@ -9,6 +9,7 @@ from typing import Any
 
 from medseg.config.errors import did_you_mean
 from medseg.data.formats import layout
+from medseg.data.formats.problems import raise_all
 from medseg.data.formats.rows import read_rows
 from medseg.data.formats.templates import Template
 from medseg.errors import DataError
@@ -124,7 +125,9 @@ def held_out(test: Any, key: str, fields: Iterable[str]) -> Callable[[Path], Cal
         path = layout.inside(root, test["file"], Path(f"{key}.file"))
         names: set[str] = set()
         if path.is_file():
-            rows, columns = read_rows(path)
+            problems: list[str] = []
+            rows, columns = read_rows(path, problems)
+            raise_all(problems)
             for column in (test["case"], test["column"]):
                 if column not in columns:
                     raise DataError(unknown(str(path), "column", column, columns))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.data.case import Case, Fault
+from medseg.data.formats.problems import raise_all
+from medseg.data.formats.rows import read_rows
 from medseg.data.images import RASTER_SUFFIXES, count_channels, list_images, lossless_suffix, read_geometry, suffix_of
 from medseg.data.labels import LabelSchema
 from medseg.errors import DataError
@@ -305,22 +306,24 @@ def _paint_values(values: Mapping[str, tuple[int, ...]], order: Any, source: Pat
 
 
 def _read_groups(path: Path, faults: list[Fault]) -> dict[str, str]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: the groups file cannot be read ({error}); correct data.format.params.groups or the file") from error
+    problems: list[str] = []
+    if not path.is_file():
+        raise DataError(f"{path}: the groups file does not exist; correct data.format.params.groups")
+    rows, columns = read_rows(path, problems)
+    if not {"case", "group"} <= set(columns):
+        found = ", ".join(columns)
+        problems.append(f"{path}: the groups file needs the columns case,group, but has {found}; rename them in its first line")
+        rows = []
     groups: dict[str, str] = {}
-    for number, row in enumerate(rows, start=2):
-        case, group = (row.get("case") or "").strip(), (row.get("group") or "").strip()
+    for place, row in rows:
+        case, group = row["case"], row["group"]
         if not case or not group:
-            raise DataError(
-                f"{path}: line {number} has no case or no group; the file needs the columns case,group with a value in each line"
-            )
-        if groups.setdefault(case, group) != group:
+            problems.append(f"{path}: {place} has no case or no group; give each line a value in both columns")
+        elif groups.setdefault(case, group) != group:
             faults.append(
                 Fault("error", case, path, f"case '{case}' is in group '{groups[case]}' and in group '{group}'", "keep one of the lines")
             )
+    raise_all(problems)
     return groups
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from medseg.data.formats import layout
 from medseg.data.formats.fields import Ranges, applies, condition, read_ranges, unknown
+from medseg.data.formats.problems import kept, raise_all
 from medseg.data.formats.templates import Template
 from medseg.data.labels import LabelSchema
 from medseg.data.masks import HIGHEST, LOWEST, Layer, Masks
@@ -73,10 +74,8 @@ class MaskPlan:
         fields: Iterable[str],
         definitions: Mapping[str, str],
     ) -> None:
-        if not isinstance(entries, list | tuple) or not entries:
-            raise DataError(f"{KEY}: must list at least one {{file: template, values: {{class: value}}}}")
         fields = tuple(fields)
-        sources = [source for index, entry in enumerate(entries) for source in _parse(entry, f"{KEY}[{index}]", fields, definitions)]
+        sources = read_sources(entries, fields, definitions)
         names = tuple(dict.fromkeys(name for source in sources for name in source.classes))
         self._keep = overlap == "keep"
         self._fields = fields
@@ -185,7 +184,29 @@ class MaskPlan:
         return chosen, {name for region in chosen.classes for name in united[region]}
 
 
-def _parse(entry: Any, key: str, fields: tuple[str, ...], definitions: Mapping[str, str]) -> list[Source]:
+def read_sources(entries: Any, fields: tuple[str, ...] | None, definitions: Mapping[str, str]) -> list[Source]:
+    """The sources that mask entries stand for.
+
+    Args:
+        entries: `masks` as in the config.
+        fields: Names that the images' templates capture; None where these cannot be read, so that conditions cannot be checked.
+        definitions: The regular expressions that they are given there.
+
+    Raises:
+        DataError: What is wrong with each entry.
+    """
+    if not isinstance(entries, list | tuple) or not entries:
+        raise DataError(f"{KEY}: must list at least one {{file: template, values: {{class: value}}}}")
+    problems: list[str] = []
+    sources: list[Source] = []
+    for index, entry in enumerate(entries):
+        with kept(problems):
+            sources += _parse(entry, f"{KEY}[{index}]", fields, definitions)
+    raise_all(problems)
+    return sources
+
+
+def _parse(entry: Any, key: str, fields: tuple[str, ...] | None, definitions: Mapping[str, str]) -> list[Source]:
     """The sources that an entry stands for: one, or one per class."""
     if not isinstance(entry, Mapping) or "file" not in entry:
         raise DataError(f"{key}: {entry!r} must be {{file: template, ...}} with one of values, class and classes")
@@ -198,7 +219,7 @@ def _parse(entry: Any, key: str, fields: tuple[str, ...], definitions: Mapping[s
     missing = entry.get("missing", "error")
     if missing not in get_args(Missing):
         raise DataError(f"{key}.missing: {missing!r} is not a choice; choose from {', '.join(get_args(Missing))}")
-    where = condition(entry["where"], f"{key}.where", fields) if "where" in entry else {}
+    where = condition(entry["where"], f"{key}.where", fields) if "where" in entry and fields is not None else {}
     files = entry["file"] if isinstance(entry["file"], list) else [entry["file"]]
     templates = tuple(Template.parse(file, f"{key}.file").define(definitions) for file in files)
     if not templates:

@@ -14,6 +14,10 @@ from pathlib import Path
 from medseg.errors import DataError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ENDLESS = re.compile(r"(?<!\\)(?:[+*]|\{\d*,\})\)(?:[+*]|\{\d*,\})")
+"""A repeated group that ends in a repetition, as in "(a+)+": on a path that does not match it may take for ever."""
+_LONGEST = 1024
+"""Characters of a path that expressions are asked about."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Template:
             key: The config key that it stands at, for messages.
 
         Raises:
-            DataError: When it is no text, leads out of the root, or has a field or regular expression that cannot be read.
+            DataError: When it is no text, leads out of the root, or has a field or regular expression that cannot be read, or repeats a
+                repetition.
         """
         if not isinstance(text, str) or not text:
             raise DataError(f"{key}: {text!r} is no template; give a path below data.root, such as images/{{id}}.png")
@@ -70,6 +75,11 @@ class Template:
             _ = template.regex
         except re.error as error:
             raise DataError(f"{key}: {text!r} has a regular expression that cannot be used ({error}); correct it") from error
+        for regex in template.definitions.values():
+            if _ENDLESS.search(regex):
+                raise DataError(
+                    f"{key}: {text!r} repeats a repetition, which may take for ever; write {regex!r} without the inner or outer one"
+                )
         return template
 
     @property
@@ -152,6 +162,9 @@ class Tree:
     Args:
         root: The folder.
         templates: Only folders that their literal beginnings lead to are entered.
+
+    Raises:
+        DataError: When a path below the root is extremely long.
     """
 
     def __init__(self, root: Path, templates: Iterable[Template]) -> None:
@@ -162,6 +175,9 @@ class Tree:
             if start not in found and f"{start}/" not in found and not _hidden(start):
                 found.update(_walk(root, start))
         self.paths = sorted(found)
+        longest = max(self.paths, key=len, default="")
+        if len(longest) > _LONGEST:
+            raise DataError(f"{root}: the path {longest[:80]}... has {len(longest)} characters, {_LONGEST} may be; shorten or remove it")
 
     def match(self, template: Template) -> list[tuple[str, dict[str, str]]]:
         """The paths (folders end in "/") that a template matches, sorted, and what its fields captured."""
@@ -179,6 +195,14 @@ class Tree:
             if match and path.endswith("/") == template.text.endswith("/"):
                 found.append((path, match.groupdict()))
         return found
+
+    def nearly(self, template: Template) -> list[str]:
+        """The paths that a template matches but for upper and lower case, sorted."""
+        needle = max((part for part in template.parts if isinstance(part, str)), key=len, default="").lower()
+        regex = re.compile(template.regex.pattern, re.IGNORECASE)
+        ending = template.text.endswith("/")
+        near = (path for path in self.paths if needle in path.lower() and path.endswith("/") == ending and regex.fullmatch(path))
+        return [path for path in near if not template.regex.fullmatch(path)]
 
     def _below(self, prefix: str) -> Iterator[str]:
         """The paths that begin so."""

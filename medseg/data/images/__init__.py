@@ -6,6 +6,7 @@ cannot be used raises `FileError` with its name, what is wrong and what to do.
 
 from __future__ import annotations
 
+from medseg.data.images.detached import files_of
 from medseg.data.images.names import (
     IMAGE_SUFFIXES,
     ITK_SUFFIXES,
@@ -13,7 +14,6 @@ from medseg.data.images.names import (
     NIFTI_SUFFIXES,
     RASTER_SUFFIXES,
     FileError,
-    files_of,
     list_images,
     lossless_suffix,
     natural,

@@ -50,22 +50,3 @@ def natural(name: str) -> tuple[str | int, ...]:
 def list_images(folder: Path) -> list[Path]:
     """The image files of a folder, hidden ones left out, sorted by name."""
     return sorted(path for path in folder.iterdir() if suffix_of(path) and not path.name.startswith(".") and path.is_file())
-
-
-def files_of(path: Path) -> tuple[Path, ...]:
-    """The files that hold an image: all of a folder's (a series of slices), a .mhd and its .raw, otherwise the file itself."""
-    if path.is_dir():
-        return tuple(sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")))
-    voxels = voxel_file(path) if path.name.lower().endswith(".mhd") else None
-    return (path,) if voxels is None else (path, voxels)
-
-
-def voxel_file(header: Path) -> Path | None:
-    """The file that a MetaImage header (.mhd) says its voxels are in; None when they are elsewhere, or the header is unreadable."""
-    try:
-        text = header.read_bytes()[:65536].decode("latin-1")
-    except OSError:
-        return None
-    found = re.search(r"^\s*ElementDataFile\s*=\s*(.+?)\s*$", text, re.MULTILINE)
-    name = found[1] if found else ""
-    return None if not name or name.split()[0] in ("LOCAL", "LIST") or "%" in name else header.parent / name

@@ -13,7 +13,8 @@ from PIL import Image
 
 from medseg.data.geometry import Geometry
 from medseg.data.images.axes import LPS_TO_RAS, swap_rows_and_columns
-from medseg.data.images.names import IMAGE_SUFFIXES, ITK_SUFFIXES, LOSSY_SUFFIXES, NIFTI_SUFFIXES, FileError, suffix_of, voxel_file
+from medseg.data.images.detached import detached_files
+from medseg.data.images.names import IMAGE_SUFFIXES, ITK_SUFFIXES, LOSSY_SUFFIXES, NIFTI_SUFFIXES, FileError, suffix_of
 from medseg.data.images.series import find_series, read_series, slices_of
 
 _INTEGER_WITHIN = 1e-4
@@ -151,10 +152,10 @@ def _reading(path: Path) -> Iterator[str]:
         raise FileError(path, "not an image format that medseg reads", f"convert it to one of {', '.join(IMAGE_SUFFIXES)}")
     if not path.is_file():
         raise FileError(path, "the file does not exist", "put it there, or remove the case from the data set")
-    voxels = voxel_file(path) if suffix == ".mhd" else None
-    if voxels is not None and not voxels.is_file():
-        raise FileError(path, f"its voxels are in {voxels.name}, which does not exist", f"put {voxels.name} beside it")
     try:
+        for voxels in detached_files(path):
+            if not voxels.is_file():
+                raise FileError(path, f"its voxels are in {voxels.name}, which does not exist", f"put {voxels.name} beside it")
         yield suffix
     except FileError:
         raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from medseg.data.planning.fingerprint import CaseFacts, Fingerprint, take_fingerprint
-from medseg.data.planning.plan import Decision, Plan, make_plan
+from medseg.data.planning.given import Decision, Given
+from medseg.data.planning.plan import Plan, make_plan
 from medseg.data.planning.report import write_report
 from medseg.data.planning.write import write_plan
 
@@ -11,6 +12,7 @@ __all__ = [
     "CaseFacts",
     "Decision",
     "Fingerprint",
+    "Given",
     "Plan",
     "make_plan",
     "take_fingerprint",

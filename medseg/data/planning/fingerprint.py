@@ -58,7 +58,7 @@ class CaseFacts:
         counts: (K,) voxels of each class.
         lesions: (K,) connected components of each class.
         sizes: For each class the voxels of its lesions, ascending, at most `SIZES` of them.
-        sources: Path, size and time of each file, and what else the case says: by these it is known again.
+        sources: Path, size and time of each file, what else the case says, and what label values mean: by these it is known again.
     """
 
     id: str
@@ -166,7 +166,7 @@ def take_fingerprint(
     missing = []
     for case in dataset.cases:
         found = known.get(case.id)
-        if found is not None and list(found.sources) == _sources(case, dataset.root):
+        if found is not None and list(found.sources) == _sources(case, dataset.labels, dataset.root):
             facts[case.id] = found
         else:
             missing.append(case)
@@ -195,7 +195,7 @@ def look_at(case: Case, labels: LabelSchema, root: Path) -> CaseFacts:
     Raises:
         DataError: It cannot be read, or its label is not as declared.
     """
-    sources = _sources(case, root)
+    sources = _sources(case, labels, root)
     arrays = Preparer("none").arrays(case, labels)
     image, seen = arrays.image, arrays.intensities
     index = build_index(arrays.label, labels, arrays.geometry.spacing, image, seen)
@@ -245,13 +245,13 @@ def _workers(cases: Sequence[Case]) -> int:
     return max(1, min(os.cpu_count() or 1, 8, int(MEMORY / (voxels * 16))))
 
 
-def _sources(case: Case, root: Path) -> list[Any]:
-    """What a case is made of; compared as JSON, in which tuples become lists."""
+def _sources(case: Case, labels: LabelSchema, root: Path) -> list[Any]:
+    """What the facts of a case follow from; compared as JSON, in which tuples become lists."""
     try:
         files = [(relative(file, root), *stamp(file)) for file in case.files]
     except DataError:  # reading it will say so
         files = []
-    return [recipe_of(case, root), *files]
+    return [recipe_of(case, root), json.dumps(labels.to_dict(), sort_keys=True), *files]
 
 
 def _kept(path: Path, dataset: DataSet) -> tuple[CaseFacts, ...]:

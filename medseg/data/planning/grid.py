@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from medseg.data.geometry import COARSE
 from medseg.data.planning.fingerprint import Fingerprint
-
-ANISOTROPIC = 3.0
-"""How many times coarser, in mm and in voxels, an axis must be to be called anisotropic."""
 
 SAME = 0.01
 """Spacings that differ by less than this share are one."""
@@ -22,9 +20,9 @@ PADDED = 0.85
 def target_spacing(fingerprint: Fingerprint) -> tuple[list[float] | None, str]:
     """The voxel size to resample to, or None to keep each image's own, and why.
 
-    The median over the cases, axis by axis. Where one axis is more than three times coarser than the finest and has three times fewer
-    voxels, its median would throw away slices of the better half of the cases: its 10th percentile is taken, but nothing finer than the
-    other axes.
+    The median over the cases, axis by axis. Where one axis is more than `COARSE` times coarser than every other, as resampling sees it too,
+    and has as many times fewer voxels than every other, its median would throw away slices of the better half of the cases: its 10th
+    percentile is taken, but nothing finer than the other axes.
     """
     spacings = fingerprint.spacings
     if fingerprint.spatial_dims == 2 and all(case.picture for case in fingerprint.cases):
@@ -35,10 +33,10 @@ def target_spacing(fingerprint: Fingerprint) -> tuple[list[float] | None, str]:
     shape = np.median(fingerprint.shapes * spacings / median, axis=0)
     coarse = int(np.argmax(median))
     others = np.delete(median, coarse)
-    if median[coarse] > ANISOTROPIC * others.min() and shape[coarse] * ANISOTROPIC < np.delete(shape, coarse).max():
+    if median[coarse] > COARSE * others.max() and shape[coarse] * COARSE < np.delete(shape, coarse).min():
         finer = max(float(np.percentile(spacings[:, coarse], 10)), float(others.max()))
         reason = (
-            f"median of the cases; axis {coarse} is {median[coarse] / others.min():.1f} times coarser, so it takes its 10th percentile, "
+            f"median of the cases; axis {coarse} is {median[coarse] / others.max():.1f} times coarser, so it takes its 10th percentile, "
             f"{finer:.3g} instead of {median[coarse]:.3g} mm"
         )
         median[coarse] = min(finer, median[coarse])

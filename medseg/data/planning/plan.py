@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from medseg.config.schema import Config
 from medseg.data.planning.fingerprint import Fingerprint
+from medseg.data.planning.given import Decision, Given
 from medseg.data.planning.grid import choose_patch, finer_for_lesions, median_shape, shown_size, target_spacing
 from medseg.data.planning.intensity import choose_normalisation
 from medseg.data.planning.memory import Level, levels_of, training_bytes
 
-SMALL = 1e-3
-"""Share of the image below which the median lesion of a class is small."""
+SMALL, LARGE = 1e-3, 0.1
+"""Shares of the image below which the median component of a class is a small lesion, and above which it is an organ."""
 
 LEAST_BATCH = {2: 8, 3: 2}
 BATCHES = {2: (8, 12, 16, 24, 32), 3: (2, 3, 4, 6, 8, 12)}
@@ -25,26 +25,12 @@ BATCH_SHARE = 0.05
 STEPS = (50, 250)
 """Fewest and most steps an epoch."""
 
+FLIPS_SIDES = ("nnunet", "light")
+"""Augmentations that flip left and right, and can let classes change places."""
+
 MOST_SUPERVISED = 3
 SHORTEST = 16
 """Voxels along an axis from which on it makes the three levels that the network needs."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One key of the config.
-
-    Args:
-        key: Where it stands: "data.patch_size".
-        value: Its value, of plain JSON types.
-        note: What it means, in a few words.
-        reason: Why it is so.
-    """
-
-    key: str
-    value: Any
-    note: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -77,35 +63,47 @@ class Plan:
         raise KeyError(key)
 
 
-def make_plan(fingerprint: Fingerprint, config: Config, memory_gib: float) -> Plan:
-    """Decides grid, patch, batch, normalisation, sampling and network.
+def make_plan(fingerprint: Fingerprint, given: Given, memory_gib: float) -> Plan:
+    """Decides grid, patch, batch, normalisation and network. What the command line says about them stays, and the rest follows from it.
+
+    Which module samples the patches, and how, is the config's own choice.
 
     Args:
         fingerprint: What the training cases look like.
-        config: The config that the plan will extend: its loss, precision and folds count.
+        given: The config that the plan will extend: its loss, precision and folds count; and what the command line says.
         memory_gib: Memory of the device that will train.
+
+    Raises:
+        DataError: What the command line says does not fit the data set.
     """
-    spacing, reason = target_spacing(fingerprint)
-    spacing, finer = finer_for_lesions(fingerprint, spacing, smallest_lesion(fingerprint)[0])
-    sizes = np.median(fingerprint.spacings, axis=0) if spacing is None else np.array(spacing)
+    given.check(fingerprint)
+    config, dims = given.config, fingerprint.spatial_dims
+    grid = given.over(_grid(fingerprint))
+    spacing = grid.value
     shape = median_shape(fingerprint, spacing)
+    sizes = np.median(fingerprint.spacings, axis=0) if spacing is None else np.array(spacing)
     budget = _Budget(fingerprint, config, sizes.tolist(), memory_gib)
-    dims = fingerprint.spatial_dims
-    patch, covers = choose_patch(shape, sizes, lambda patch: budget.fits(patch, LEAST_BATCH[dims]))
-    patch = _deep_enough(patch, sizes)
-    batch = budget.largest_batch(patch, BATCHES[dims])
+    window = given.over(_window(fingerprint, shape, sizes, budget))
+    patch = window.value
+    most = config.data.patches_per_epoch if given.says("data.patches_per_epoch") else BATCHES[dims][-1]  # an epoch holds a batch at least
+    batches = given.over(_batch(patch, budget, tuple(size for size in BATCHES[dims] if size <= most) or (most,)))
+    batch = batches.value
     levels = levels_of(patch, sizes.tolist())
     memory = budget.bytes(patch, batch)
     decisions = (
-        Decision("data.spacing", spacing, "mm a voxel" if spacing else "each image's own", finer or reason),
-        Decision("data.patch_size", patch, _patch_note(patch, sizes, fingerprint), _patch_reason(patch, shape, covers, memory_gib)),
-        Decision("data.batch_size", batch, f"about {memory / 2**30:.1f} GiB a step", budget.batch_reason(patch, batch, BATCHES[dims])),
-        *_intensities(fingerprint),
-        *_sampling(fingerprint),
-        _patches_per_epoch(fingerprint, config, patch, batch),
-        *_network(fingerprint, config, sizes, spacing, levels),
+        grid,
+        window,
+        batches,
+        *map(given.over, _intensities(fingerprint)),
+        given.over(_patches_per_epoch(fingerprint, config, shape, patch, batch)),
+        *map(given.over, () if given.network else _network(fingerprint, config, sizes, spacing, levels)),
     )
-    warnings = tuple(_warnings(fingerprint, sizes, shape, patch, memory, memory_gib))
+    warnings = (
+        *_memory_warnings(given, memory, memory_gib),
+        *_warnings(fingerprint, sizes, shape, patch),
+        *_sides(fingerprint, config),
+        *_module(fingerprint, config),
+    )
     return Plan(decisions, warnings, tuple(levels), memory, memory_gib, budget.half, _dimensions(fingerprint, sizes))
 
 
@@ -119,7 +117,7 @@ class _Budget:
     """What fits into the memory of a device."""
 
     def __init__(self, fingerprint: Fingerprint, config: Config, spacing: list[float], memory_gib: float) -> None:
-        self.spacing, self.memory = spacing, memory_gib * 2**30
+        self.spacing, self.memory_gib, self.memory = spacing, memory_gib, memory_gib * 2**30
         self.channels, classes = len(fingerprint.channels), len(fingerprint.classes)
         self.outputs = classes + 1 if config.loss.activation == "softmax" else classes
         self.half = config.trainer.precision != "32-true"
@@ -138,12 +136,31 @@ class _Budget:
 
     def batch_reason(self, patch: list[int], batch: int, batches: tuple[int, ...]) -> str:
         if batch == batches[-1]:
-            return f"the largest that is used in {len(patch)}-D"
+            return f"the largest that is used in {len(patch)}-D" if batch == BATCHES[len(patch)][-1] else "as many as an epoch can hold"
         larger = batches[batches.index(batch) + 1]
         least = "the smallest that is used; " if batch == batches[0] else ""
         if self.fits(patch, larger):
             return f"{least}{larger} patches would show more than {BATCH_SHARE:.0%} of all training voxels at once"
         return f"{least}{larger} patches would not fit into the memory"
+
+
+def _grid(fingerprint: Fingerprint) -> Decision:
+    spacing, reason = target_spacing(fingerprint)
+    spacing, finer = finer_for_lesions(fingerprint, spacing, smallest_lesion(fingerprint)[0])
+    return Decision("data.spacing", spacing, "mm a voxel" if spacing else "each image's own", finer or reason)
+
+
+def _window(fingerprint: Fingerprint, shape: np.ndarray, sizes: np.ndarray, budget: _Budget) -> Decision:
+    patch, covers = choose_patch(shape, sizes, lambda patch: budget.fits(patch, LEAST_BATCH[fingerprint.spatial_dims]))
+    patch = _deep_enough(patch, sizes)
+    reason = _patch_reason(patch, shape, covers, budget.memory_gib)
+    return Decision("data.patch_size", patch, _patch_note(patch, sizes, fingerprint), reason)
+
+
+def _batch(patch: list[int], budget: _Budget, batches: tuple[int, ...]) -> Decision:
+    batch = budget.largest_batch(patch, batches)
+    note = f"about {budget.bytes(patch, batch) / 2**30:.1f} GiB a step"
+    return Decision("data.batch_size", batch, note, budget.batch_reason(patch, batch, batches))
 
 
 def _dimensions(fingerprint: Fingerprint, sizes: np.ndarray) -> str:
@@ -180,27 +197,28 @@ def _intensities(fingerprint: Fingerprint) -> Iterator[Decision]:
     yield Decision("data.normalisation", name, note, reason)
 
 
-def _sampling(fingerprint: Fingerprint) -> Iterator[Decision]:
+def _module(fingerprint: Fingerprint, config: Config) -> Iterator[str]:
+    """Lesions that the config samples as organs, or the other way round; which it is to be stays the config's choice."""
     image = float(np.median(fingerprint.shapes.prod(axis=1)))
     shares = [
         (float(np.median(sizes)) / image, name)
         for k, name in enumerate(fingerprint.classes)
         if (sizes := fingerprint.lesion_voxels(k)).size
     ]
-    share, name = min(shares, default=(1.0, ""))
-    per_case = np.mean([sum(case.lesions) for case in fingerprint.cases if case.labelled] or [0])
-    facts = (
-        f"a median component of '{name}' fills {share:.2g} of the image, {per_case:.1f} components a case" if name else "no labelled voxel"
-    )
-    if share < SMALL:
-        yield Decision("data.module", "small_lesion", "half of the patches on lesions, each as likely", f"{facts}: small lesions")
-    else:
-        yield Decision("data.module", "organ", "half of the patches on classes, each as likely", f"{facts}: large structures")
+    if config.data.sampling is not None or not shares:
+        return
+    share, name = min(shares)
+    fits = "small_lesion" if share < SMALL else "organ" if share > LARGE else config.data.module
+    if fits != config.data.module:
+        per_case = np.mean([sum(case.lesions) for case in fingerprint.cases if case.labelled])
+        yield (
+            f"data.module is {config.data.module}, and a median component of '{name}' fills {share:.2g} of the image, "
+            f"{per_case:.1f} components a case: data.module={fits} may fit better"
+        )
 
 
-def _patches_per_epoch(fingerprint: Fingerprint, config: Config, patch: list[int], batch: int) -> Decision:
+def _patches_per_epoch(fingerprint: Fingerprint, config: Config, shape: np.ndarray, patch: list[int], batch: int) -> Decision:
     training = max(1, round(sum(case.labelled for case in fingerprint.cases) * (1 - 1 / config.data.folds)))
-    shape = np.median(fingerprint.shapes, axis=0)
     looks = training * float(np.prod(np.ceil(shape / patch)))
     steps = int(np.clip(np.ceil(looks / batch), *STEPS))
     why = f"{training} training cases in {looks:.0f} patches, {looks / batch:.0f} steps, show every voxel once"
@@ -241,12 +259,32 @@ def _supervised(levels: list[Level], lesion: float) -> int:
     return count
 
 
-def _warnings(
-    fingerprint: Fingerprint, sizes: np.ndarray, shape: np.ndarray, patch: list[int], memory: int, memory_gib: float
-) -> Iterator[str]:
-    cases = fingerprint.cases
+def _sides(fingerprint: Fingerprint, config: Config) -> Iterator[str]:
+    """Classes that may be each other's mirror images, which flips from left to right would confuse."""
+    augmentation = config.data.augmentation
+    left_right, axes = (0 if fingerprint.spatial_dims == 3 else 1), augmentation.params.get("mirror_axes")
+    if augmentation.name not in FLIPS_SIDES or augmentation.params.get("lateral") or (axes is not None and left_right not in axes):
+        return
+    pairs = [[name, name.replace("left", "right")] for name in fingerprint.classes if "left" in name]
+    pairs = [pair for pair in pairs if pair[1] in fingerprint.classes]
+    if pairs:
+        yield (
+            "flips from left to right show one side as the other: where these classes are mirror images, set "
+            f"data.augmentation.params.lateral=[{', '.join(f'[{left}, {right}]' for left, right in pairs)}]"
+        )
+
+
+def _memory_warnings(given: Given, memory: int, memory_gib: float) -> Iterator[str]:
+    if given.network:
+        yield f"memory is estimated for the network dynunet; how much '{given.config.network.name}' takes is not known"
     if memory > memory_gib * 2**30:
-        yield f"even the smallest patch needs about {memory / 2**30:.1f} GiB, more than {memory_gib:g}: expect to run out of memory"
+        own = given.says("data.patch_size") or given.says("data.batch_size")
+        what = "what the command line says" if own else "even the smallest patch"
+        yield f"{what} needs about {memory / 2**30:.1f} GiB, more than {memory_gib:g}: expect to run out of memory"
+
+
+def _warnings(fingerprint: Fingerprint, sizes: np.ndarray, shape: np.ndarray, patch: list[int]) -> Iterator[str]:
+    cases = fingerprint.cases
     smallest, name = smallest_lesion(fingerprint)
     if smallest < np.prod(sizes):
         yield f"half of the lesions of '{name}' are smaller than a voxel ({shown_size(sizes)}): set data.spacing finer"

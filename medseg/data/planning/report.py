@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from medseg.config.read import write_text as yaml_text
 from medseg.data.planning.figures import bars, histogram
-from medseg.data.planning.fingerprint import PERCENTILES, Fingerprint
+from medseg.data.planning.fingerprint import PERCENTILES, CaseFacts, Fingerprint
+from medseg.data.planning.given import shown
 from medseg.data.planning.plan import Plan
 from medseg.files import write_text
 
@@ -28,6 +28,7 @@ h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2rem
 p.sub { color: var(--faint); margin-top: .2rem; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; }
 tr { border-bottom: 1px solid var(--line); } th { color: var(--faint); font-weight: 500; }
+summary { cursor: pointer; }
 code { font: 13px ui-monospace, monospace; white-space: nowrap; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem 1.2rem; }
 svg { max-width: 100%; height: auto; } svg rect { fill: var(--bar); }
@@ -37,14 +38,15 @@ svg line.median { stroke: var(--mark); stroke-width: 1.5; }
 """
 
 
-def write_report(fingerprint: Fingerprint, plan: Plan, path: Path, train: str) -> None:
-    """Writes the report: the plan with its reasons, warnings, and the distributions that led to it.
+def write_report(fingerprint: Fingerprint, plan: Plan, path: Path, train: str, groups: Mapping[str, str]) -> None:
+    """Writes the report: the plan with its reasons, warnings, the distributions that led to it, and the cases.
 
     Args:
         fingerprint: What the cases look like.
         plan: The plan.
         path: The HTML file.
         train: The command that trains it, as the page shows it.
+        groups: Id -> group (patient) of each case.
     """
     cases = fingerprint.cases
     facts = [
@@ -70,6 +72,8 @@ def write_report(fingerprint: Fingerprint, plan: Plan, path: Path, train: str) -
         *_section("Intensities", _intensities(fingerprint)),
         *_section("Classes", _classes(fingerprint)),
         *_section("Lesions", _lesions(fingerprint)),
+        "<h2>Cases</h2>",
+        _cases(fingerprint, groups),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(fingerprint.name)}: plan</title>'
     text = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"
@@ -79,9 +83,8 @@ def write_report(fingerprint: Fingerprint, plan: Plan, path: Path, train: str) -
 def _decisions(plan: Plan) -> str:
     rows = [f"<tr><td>axes</td><td></td><td>{escape(plan.dimensions)}</td></tr>"]
     for decision in plan.decisions:
-        value = yaml_text({"x": decision.value}).strip().removeprefix("x:").strip()
         rows.append(
-            f"<tr><td><code>{escape(decision.key)}</code></td><td><code>{escape(value)}</code></td>"
+            f"<tr><td><code>{escape(decision.key)}</code></td><td><code>{escape(shown(decision.value))}</code></td>"
             f"<td>{escape(decision.note)}. {escape(decision.reason[:1].upper() + decision.reason[1:])}.</td></tr>"
         )
     return f"<table><tr><th>key</th><th>value</th><th>why</th></tr>{''.join(rows)}</table>"
@@ -109,13 +112,23 @@ def _grid(fingerprint: Fingerprint) -> Iterator[str]:
 
 def _intensities(fingerprint: Fingerprint) -> Iterator[str]:
     names = {"median": 50.0, "0.5 %": 0.5, "99.5 %": 99.5}
-    for number, channel in enumerate(fingerprint.channels):
+    for number, channel in _distinct_channels(fingerprint):
         for name, percentile in names.items():
             place = PERCENTILES.index(percentile)
             yield histogram(f"{channel}: {name} of the image", [case.image[number][place] for case in fingerprint.cases])
         place = PERCENTILES.index(50.0)
         inside = [case.foreground[number][place] for case in fingerprint.cases if case.foreground is not None]
         yield histogram(f"{channel}: median of the foreground", inside)
+
+
+def _distinct_channels(fingerprint: Fingerprint) -> Iterator[tuple[int, str]]:
+    """Channels that differ in some case, with the names of those that are the same: grey pictures in colour files have three alike."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for number in range(len(fingerprint.channels)):
+        look = tuple((case.image[number], case.foreground and case.foreground[number], case.std[number]) for case in fingerprint.cases)
+        alike.setdefault(look, []).append(number)
+    for numbers in alike.values():
+        yield numbers[0], " = ".join(fingerprint.channels[number] for number in numbers)
 
 
 def _classes(fingerprint: Fingerprint) -> Iterator[str]:
@@ -135,6 +148,23 @@ def _lesions(fingerprint: Fingerprint) -> Iterator[str]:
         else:
             yield histogram(f"{name}: size", fingerprint.lesion_volumes(k), unit, log=True)
         yield histogram(f"{name}: components a case", np.array([case.lesions[k] for case in fingerprint.cases if case.labelled]))
+
+
+def _cases(fingerprint: Fingerprint, groups: Mapping[str, str]) -> str:
+    pixels = all(case.picture for case in fingerprint.cases)
+    unit = "pixels" if pixels else "mm^3" if fingerprint.spatial_dims == 3 else "mm^2"
+    names = ["case", "group", "shape", *([] if pixels else ["spacing (mm)"]), "lesions", f"volume ({unit})"]
+    head = "<tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr>"
+    rows = "\n".join(_case(case, groups[case.id], pixels) for case in fingerprint.cases)
+    return f"<details><summary>{len(fingerprint.cases)} cases</summary><table>{head}\n{rows}</table></details>"
+
+
+def _case(case: CaseFacts, group: str, pixels: bool) -> str:
+    """A row: lesions and their volume of all classes together; a case without label has neither."""
+    cells = [case.id, group, _by(case.shape), *([] if pixels else [" x ".join(f"{size:.4g}" for size in case.spacing)])]
+    volume = sum(case.counts) * (1.0 if pixels else case.voxel_volume)
+    cells += [str(sum(case.lesions)), f"{volume:.6g}"] if case.labelled else ["no label", ""]
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _section(title: str, figures: Iterator[str]) -> list[str]:

@@ -3,40 +3,51 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from medseg.config import load_dict, to_dict
 from medseg.config.find import find_config, shipped_configs
 from medseg.config.read import write_text
-from medseg.config.schema import Config
+from medseg.data.planning.given import NOTE, Given
 from medseg.data.planning.plan import Plan
 from medseg.files import write_text as write_file
 
 HEADER = "# Plan of `medseg prepare "
 """How a plan's first line begins, by which it is known."""
 
+FINGERPRINT = "# fingerprint: "
+"""How the line begins that says what the plan was made from."""
 
-def write_plan(plan: Plan, config: Config, source: str, cases: int, path: Path) -> None:
+
+def write_plan(plan: Plan, given: Given, source: str, cases: int, digest: str, path: Path) -> None:
     """Writes a plan as a config that extends another.
 
-    Settings of `config` that its file does not have, those of the command line, are written too, so that the plan trains what was planned.
+    Settings that the config's file does not have, those of the command line, are written too, so that the plan trains what was planned.
 
     Args:
         plan: The plan.
-        config: The config that it was made for, overrides included.
+        given: The config that it was made for, and what the command line says.
         source: Name or path of the config's file.
         cases: How many cases it was made from.
+        digest: Of the snapshot of those.
         path: Where to.
     """
     lines = [
         f"{HEADER}{source}`: {cases} cases, {plan.memory_gib:g} GiB. Edit it; it is kept until --replan.",
+        f"{FINGERPRINT}{digest}",
         f"# {plan.dimensions}.",
+        *(
+            line
+            for warning in plan.warnings
+            for line in textwrap.wrap(f"Note: {warning}.", 130, initial_indent="# ", subsequent_indent="#   ")
+        ),
         f"extends: [{_quoted(_reference(source, path))}]",
     ]
     values: dict[str, Any] = {}
     notes: dict[tuple[str, ...], str] = {}
-    _differences(load_dict(source), to_dict(config), values, notes, ())
+    _differences(load_dict(source), to_dict(given.config), values, notes, ())
     for decision in plan.decisions:
         keys = tuple(decision.key.split("."))
         section = values
@@ -44,10 +55,11 @@ def write_plan(plan: Plan, config: Config, source: str, cases: int, path: Path) 
             section = section.setdefault(key, {})
         section[keys[-1]] = decision.value
         notes[keys] = decision.note
-    if "network" in values:  # another network's own
-        kept = {decision.key for decision in plan.decisions}
+    decided = {decision.key for decision in plan.decisions}
+    if "network.name" in decided:  # what is left are another network's own parameters
         params = values["network"].get("params", {})
-        values["network"] |= {"params": {key: value for key, value in params.items() if f"network.params.{key}" in kept}}
+        kept = {key: value for key, value in params.items() if (name := f"network.params.{key}") in decided or given.says(name)}
+        values["network"] |= {"params": kept}
     write_file(path, "\n".join([*lines, *_emit(values, notes, ())]) + "\n")
 
 
@@ -71,7 +83,7 @@ def _reference(source: str, path: Path) -> str:
 def _differences(old: Any, new: Any, values: dict[str, Any], notes: dict[tuple[str, ...], str], at: tuple[str, ...]) -> None:
     """Puts what differs in `new` into `values`; a component of another name differs as a whole, and what is gone becomes null."""
     for key in old.keys() - new.keys():
-        values[key], notes[(*at, key)] = None, "from the command line"
+        values[key], notes[(*at, key)] = None, NOTE
     for key, value in new.items():
         before = old.get(key)
         if value == before:
@@ -80,7 +92,7 @@ def _differences(old: Any, new: Any, values: dict[str, Any], notes: dict[tuple[s
             _differences(before, value, values.setdefault(key, {}), notes, (*at, key))
         else:
             values[key] = value
-            notes[(*at, key)] = "from the command line"
+            notes[(*at, key)] = NOTE
 
 
 def _emit(values: dict[str, Any], notes: dict[tuple[str, ...], str], at: tuple[str, ...]) -> list[str]:

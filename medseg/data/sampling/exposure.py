@@ -25,7 +25,8 @@ class LesionSizes:
         cases: What the prepared store knows of each training case.
 
     Attributes:
-        names: Of the bins, from small to large: `below_10mm3`, `10-100mm3`, `from_100mm3` (mm2 in 2-D); `all` where there is one.
+        names: Of the bins, from small to large: `below_10mm3`, `10-100mm3`, `from_100mm3`; mm2 in 2-D, and px, the pixels of the files,
+            where all cases are pictures, which have no millimetres. `all` where there is one bin.
         totals: Lesions of the data set in each bin.
     """
 
@@ -35,8 +36,7 @@ class LesionSizes:
         bounds = [10.0**power for power in range(*_powers(every))]
         totals = np.bincount(np.searchsorted(bounds, every, side="right"), minlength=len(bounds) + 1)
         filled = np.flatnonzero(totals)
-        unit = "mm2" if len(cases) and len(cases[0].shape) == 2 else "mm3"
-        self.names = [_names(bounds, unit)[index] for index in filled]
+        self.names = [_names(bounds, _unit(cases))[index] for index in filled]
         self.totals = totals[filled].tolist()
         self._place = np.cumsum(totals > 0) - 1
         self._bins = [self._place[np.searchsorted(bounds, volume, side="right")] for volume in volumes]
@@ -59,6 +59,12 @@ def _powers(volumes: np.ndarray) -> tuple[int, int]:
         return 0, 0
     low, high = (math.floor(math.log10(volume)) for volume in (volumes.min(), volumes.max()))
     return max(low, high - MAX_BINS + 1) + 1, high + 1
+
+
+def _unit(cases: Sequence[CaseIndex]) -> str:
+    if not len(cases) or len(cases[0].shape) == 3:
+        return "mm3"
+    return "px" if all(case.intensities.picture for case in cases) else "mm2"
 
 
 def _names(bounds: Sequence[float], unit: str) -> list[str]:

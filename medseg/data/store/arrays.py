@@ -21,8 +21,7 @@ from typing import Any
 import blosc2
 import numpy as np
 
-from medseg.data.store.tables import REMEDY
-from medseg.errors import DataError
+from medseg.data.store.damage import damaged
 
 CHUNK, BLOCK = 64**3, 16**3
 """Voxels of a chunk and of a block, the least that is unpacked."""
@@ -86,12 +85,12 @@ class BoxFile:
         """Reads a box, one slice an axis, as a new array.
 
         Raises:
-            DataError: The file is gone or damaged.
+            DataError: The file is gone or damaged; the case counts as missing from then on.
         """
         try:
             return self._opened()[box]
         except (RuntimeError, ValueError, OSError) as error:
-            raise DataError(f"{self.path}: the stored file cannot be read ({error}); {REMEDY}") from error
+            raise damaged(self.path, error) from error
 
     def _opened(self) -> Any:
         status = self.path.stat()

@@ -12,6 +12,7 @@ import numpy as np
 
 from medseg.data.case import Case
 from medseg.data.images import count_channels, read_geometry
+from medseg.data.preparation import check_growth
 from medseg.errors import DataError
 
 LEAST_MEMORY = 2**32
@@ -94,7 +95,11 @@ def run(
 
 
 def estimate(case: Case, spacing: Sequence[float] | None) -> float:
-    """Bytes that preparing a case takes at its peak, told by the headers of its files; 0 for one that cannot be read anyway."""
+    """Bytes that preparing a case takes at its peak, told by the headers of its files; 0 for one that cannot be read anyway.
+
+    Raises:
+        DataError: No memory would be enough for this spacing; see `check_growth`.
+    """
     try:
         geometry = read_geometry(case.images[0])
         channels = sum(count_channels(path) for path in case.images)
@@ -103,6 +108,7 @@ def estimate(case: Case, spacing: Sequence[float] | None) -> float:
     voxels = float(np.prod(geometry.shape))
     grown = voxels
     if spacing is not None and len(spacing) == len(geometry.shape):
+        check_growth(case, geometry, channels, spacing)
         grown = voxels * float(np.prod(geometry.spacing)) / float(np.prod(spacing))
     largest = max(voxels, grown)
     # First the image in float32, as it was read and as it was turned or resampled, with one channel on its way; then the label beside it.

@@ -13,6 +13,28 @@ from medseg.errors import DataError
 _ALIGN = 64
 
 
+class SharedFlags:
+    """Flags, all down at first, that are raised for the processes forked afterwards too. A pickled copy has flags of its own, all down.
+
+    Args:
+        count: How many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._memory = mmap.mmap(-1, max(1, count))
+
+    def __getitem__(self, number: int) -> bool:
+        return bool(self._memory[number])
+
+    def set(self, number: int) -> None:
+        """Raises a flag."""
+        self._memory[number] = 1
+
+    def __reduce__(self) -> tuple[type[SharedFlags], tuple[int]]:
+        return SharedFlags, (self._count,)
+
+
 class SharedCache:
     """Slots for cases, in memory that is shared with the processes forked after it was made.
 

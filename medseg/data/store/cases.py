@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from medseg.data.case import Case
-from medseg.data.geometry import from_canonical, to_canonical
+from medseg.data.geometry import from_canonical
 from medseg.data.labels import LabelSchema
 from medseg.data.normalisation import Normaliser
-from medseg.data.preparation import PreparedCase, read_ids
-from medseg.data.store.cache import SharedCache
+from medseg.data.preparation import PreparedCase, canonical_grid, read_ids
+from medseg.data.store.cache import SharedCache, SharedFlags
 from medseg.data.store.index import CaseIndex
 from medseg.data.store.locks import ReadMark
 from medseg.data.store.manifest import StoredCase
@@ -24,6 +24,9 @@ class StoredCases:
 
     The first process that reads a case which has a place in the cache unpacks it whole, and all processes forked after opening read it from
     there. Of the others the blocks that a box meets are unpacked each time. What is read is the same either way.
+
+    Before the first box of a case is read, the process holds its files against their digests (1 s a GB, once for all forked processes), so
+    that damage ends the run with its name instead of training on it.
 
     A pickled copy, as a worker that is spawned gets, has no cache: it reads boxes from the files.
 
@@ -40,6 +43,7 @@ class StoredCases:
         self._mark = mark
         self._normaliser: Normaliser | None = None
         self._cache = SharedCache([case.image_nbytes + case.label_nbytes for case in self._stored], cache_bytes)
+        self._intact = SharedFlags(len(self._stored))
         self._views: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
         self._fills: dict[int, np.ndarray] = {}
 
@@ -131,6 +135,9 @@ class StoredCases:
             image, label = image[box], label[box[1:]]
         else:
             stored = self._stored[i]
+            if not self._intact[i]:
+                stored.require_arrays()
+                self._intact.set(i)
             image, label = stored.image[box], stored.label[box][0]
         if flips:  # in the type on disk, which is copied faster than what normalisation makes of it
             backwards = tuple(slice(None, None, -1 if axis in flips else 1) for axis in range(label.ndim))
@@ -171,9 +178,7 @@ class StoredCases:
 
     def _reference(self, stored: StoredCase, label: np.ndarray) -> np.ndarray:
         """The label in the grid of the files."""
-        empty = np.broadcast_to(np.zeros((), dtype=np.uint8), (1, *stored.original.shape))
-        canonical = to_canonical(empty, stored.original)[1]
-        if canonical.mismatch(stored.geometry, tolerance=0.0) is not None:
+        if canonical_grid(stored.original).mismatch(stored.geometry, tolerance=0.0) is not None:
             return read_ids(stored.case, self.labels, stored.original)
         found = from_canonical(label[None], stored.original)[0]
         return label if found.shape == label.shape and np.array_equal(found, label) else found

@@ -57,16 +57,25 @@ class CaseIndex:
         counts: (K,) voxels of each class, in the order of `labels.classes`; zeros where there is no label.
         intensities: Of the raw image.
         tables: Where the lesions and the chosen voxels are read from.
+        native_lesions: (K,) lesions of each class in the grid of the files, before resampling: with `lesions`, what it has lost; see
+            `medseg.data.store.lost.lost_lesions`.
     """
 
     def __init__(
-        self, shape: Sequence[int], spacing: Sequence[float], counts: np.ndarray, intensities: Intensities, tables: Tables
+        self,
+        shape: Sequence[int],
+        spacing: Sequence[float],
+        counts: np.ndarray,
+        intensities: Intensities,
+        tables: Tables,
+        native_lesions: Sequence[int],
     ) -> None:
         self.shape = tuple(int(size) for size in shape)
         self.spacing = tuple(float(size) for size in spacing)
         self.counts = np.asarray(counts, dtype=np.int64)
         self.intensities = intensities
         self.tables = tables
+        self.native_lesions = tuple(int(count) for count in native_lesions)
 
     @cached_property
     def lesions(self) -> Lesions:
@@ -110,13 +119,19 @@ class CaseIndex:
 
 
 def build_index(
-    label: np.ndarray | None, schema: LabelSchema, spacing: Sequence[float], image: np.ndarray, intensities: Intensities
+    label: np.ndarray | None,
+    schema: LabelSchema,
+    spacing: Sequence[float],
+    image: np.ndarray,
+    intensities: Intensities,
+    native: np.ndarray | None = None,
 ) -> CaseIndex:
     """Finds the classes and lesions of a case. Without a label, or with an empty one, there are none.
 
     Shape:
         label: uint8 internal ids (*spatial), or None
         image: (C, *spatial) raw intensities
+        native: the label before resampling, uint8 (*its spatial), axes in any order; None where it was not resampled
     """
     shape = image.shape[1:]
     if label is None:
@@ -124,11 +139,15 @@ def build_index(
     per_id = np.sum([np.bincount(slab.reshape(-1), minlength=256) for _, slab in _slabs(label)], axis=0)[: len(schema.values)]
     counts = schema.membership.astype(np.int64) @ per_id
     found = _Found(len(shape))
-    boxes = ndimage.find_objects(label, max_label=len(schema.values) - 1)
-    for k, members in enumerate(schema.membership):
-        found.add_class(k, label, members, [box for box, member in zip(boxes, members[1:], strict=True) if member and box is not None])
+    per_class = [0] * len(schema.classes)
+    for k, start, inside in _classes(label, schema):
+        per_class[k] = found.add_class(k, inside, start, label.shape)
+    if native is not None:
+        per_class = [0] * len(schema.classes)
+        for k, _, inside in _classes(native, schema):
+            per_class[k] = _components(inside)[1]
     tables = found.tables() | {"foreground": _foreground(label, schema, image)}
-    return CaseIndex(shape, spacing, counts, intensities, ArrayTables(tables))
+    return CaseIndex(shape, spacing, counts, intensities, ArrayTables(tables), per_class)
 
 
 class _Found:
@@ -142,18 +161,12 @@ class _Found:
         self.boxes: list[np.ndarray] = [np.empty((0, 2, axes), dtype=np.int32)]
         self.centroids: list[np.ndarray] = [np.empty((0, axes))]
 
-    def add_class(self, k: int, label: np.ndarray, members: np.ndarray, boxes: list[tuple[slice, ...]]) -> None:
-        """Adds class `k`: the ids whose flag in `members` is set, which lie in `boxes`."""
-        if not boxes:
+    def add_class(self, k: int, inside: np.ndarray, start: Sequence[int], shape: tuple[int, ...]) -> int:
+        """Adds class `k`, the voxels of `inside`, a box of a volume (*shape) that begins at `start`; gives the number of its lesions."""
+        if inside.size == 0:
             self.class_voxels.append(np.empty(0, dtype=np.int64))
-            return
-        # Only the box around the class is looked at: a data set of a hundred organs would pass over the whole volume for each.
-        start = [min(box[axis].start for box in boxes) for axis in range(label.ndim)]
-        stop = [max(box[axis].stop for box in boxes) for axis in range(label.ndim)]
-        table = np.zeros(256, dtype=np.bool_)
-        table[: len(members)] = members
-        inside = table[label[tuple(map(slice, start, stop))]]
-        components, count = ndimage.label(inside, structure=np.ones((3,) * label.ndim))
+            return 0
+        components, count = _components(inside)
         sizes, centroids = _measured(components, count, start)
         found = ndimage.find_objects(components)
         sides = [[[side.start for side in box], [side.stop for side in box]] for box in found]
@@ -161,11 +174,12 @@ class _Found:
         self.sizes.append(sizes)
         self.boxes.append((np.array(sides) + start).astype(np.int32))
         self.centroids.append(centroids)
-        self.class_voxels.append(_chosen(inside, VOXELS_PER_CLASS, (k,), start, label.shape))
+        self.class_voxels.append(_chosen(inside, VOXELS_PER_CLASS, (k,), start, shape))
         for number, box in enumerate(found):
             first = [low + side.start for low, side in zip(start, box, strict=True)]
             mask = components[box] == number + 1
-            self.lesion_voxels.append(_chosen(mask, VOXELS_PER_LESION, (k, number), first, label.shape))
+            self.lesion_voxels.append(_chosen(mask, VOXELS_PER_LESION, (k, number), first, shape))
+        return count
 
     def tables(self) -> dict[str, np.ndarray]:
         """All that was found, as arrays by name."""
@@ -179,6 +193,29 @@ class _Found:
             "lesion_boxes": np.concatenate(self.boxes),
             "lesion_centroids": np.concatenate(self.centroids),
         }
+
+
+def _classes(label: np.ndarray, schema: LabelSchema) -> Iterator[tuple[int, list[int], np.ndarray]]:
+    """Each class, with the box around it and the first voxel of that; an empty box where the label shows none of it.
+
+    Only boxes are looked at: a data set of a hundred organs would pass over the whole volume for each.
+    """
+    found = ndimage.find_objects(label, max_label=len(schema.values) - 1)
+    for k, members in enumerate(schema.membership):
+        boxes = [box for box, member in zip(found, members[1:], strict=True) if member and box is not None]
+        start = [min((box[axis].start for box in boxes), default=0) for axis in range(label.ndim)]
+        stop = [max((box[axis].stop for box in boxes), default=0) for axis in range(label.ndim)]
+        table = np.zeros(256, dtype=np.bool_)
+        table[: len(members)] = members
+        yield k, start, table[label[tuple(map(slice, start, stop))]]
+
+
+def _components(inside: np.ndarray) -> tuple[np.ndarray, int]:
+    """The number of each voxel's component, 0 outside, and how many there are."""
+    if inside.size == 0:
+        return np.zeros(inside.shape, dtype=np.int32), 0
+    components, count = ndimage.label(inside, structure=np.ones((3,) * inside.ndim))
+    return components, int(count)
 
 
 def _foreground(label: np.ndarray, schema: LabelSchema, image: np.ndarray) -> np.ndarray:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from medseg.data.labels import LabelSchema
 from medseg.data.normalisation import Intensities
 from medseg.data.preparation import CaseArrays
 from medseg.data.store.arrays import BoxFile, save, unpack
+from medseg.data.store.damage import MANIFEST, condemn, damaged
 from medseg.data.store.index import CaseIndex, build_index
 from medseg.data.store.sources import Source, digest_of, digest_of_bytes
-from medseg.data.store.tables import REMEDY, ArrayTables, FileTables, Layout
+from medseg.data.store.tables import ArrayTables, FileTables, Layout
 from medseg.errors import DataError
 from medseg.files import write_text
 
-MANIFEST, IMAGE, LABEL, INDEX = "manifest.json", "image.b2nd", "label.b2nd", "index.bin"
+IMAGE, LABEL, INDEX = "image.b2nd", "label.b2nd", "index.bin"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Manifest:
         lowest: Lowest stored value of each channel.
         intensities: `Intensities.to_dict()`.
         counts: Voxels of each class.
+        native_lesions: Lesions of each class before resampling.
         tables: Where the tables of the index lie in their file.
     """
 
@@ -61,6 +62,7 @@ class Manifest:
     lowest: list[float]
     intensities: dict[str, Any]
     counts: list[int]
+    native_lesions: list[int]
     tables: Layout
 
     @classmethod
@@ -68,13 +70,17 @@ class Manifest:
         """Reads the manifest of a folder; None where there is none or it is damaged."""
         try:
             data = json.loads((folder / MANIFEST).read_bytes())
+            if data.pop("check") != _check(data):
+                return None
             return cls(**data | {"sources": tuple(Source(*source) for source in data["sources"])})
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
     def write(self, folder: Path) -> None:
         """Writes it, all of it or nothing."""
-        write_text(folder / MANIFEST, json.dumps(asdict(self) | {"sources": [source.to_list() for source in self.sources]}))
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        data["sources"] = [source.to_list() for source in self.sources]
+        write_text(folder / MANIFEST, json.dumps({"check": _check(data)} | data))
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,8 @@ class StoredCase:
         manifest = self.manifest
         tables = FileTables(self.folder / INDEX, manifest.tables)
         intensities = Intensities.from_dict(manifest.intensities)
-        return CaseIndex(self.shape[1:], self.geometry.spacing, np.array(manifest.counts), intensities, tables)
+        counts = np.array(manifest.counts)
+        return CaseIndex(self.shape[1:], self.geometry.spacing, counts, intensities, tables, manifest.native_lesions)
 
     @cached_property
     def image(self) -> BoxFile:
@@ -145,10 +152,11 @@ class StoredCase:
         return BoxFile(self.folder / LABEL, (1, *self.shape[1:]), np.dtype(np.uint8))
 
     def complete(self) -> bool:
-        """Whether all stored files are there in their sizes."""
+        """Whether all stored files are there in their sizes, and the lesions, which every training reads first, are what was written."""
         try:
-            return all((self.folder / name).stat().st_size == size for name, (size, _) in self.manifest.files.items())
-        except OSError:
+            whole = all((self.folder / name).stat().st_size == size for name, (size, _) in self.manifest.files.items())
+            return whole and len(self.index.lesions) >= 0
+        except (OSError, DataError):
             return False
 
     def intact(self) -> bool:
@@ -168,10 +176,24 @@ class StoredCase:
         if label is not None:
             self._unpack(LABEL, label[None])
 
+    def require_arrays(self) -> None:
+        """Holds the files of image and label against their digests, which `unpack` does by itself and reading boxes does not.
+
+        Raises:
+            DataError: A file is damaged; the case counts as missing from then on.
+        """
+        for name in (IMAGE, LABEL) if self.labelled else (IMAGE,):
+            path = self.folder / name
+            try:
+                found = digest_of(path)
+            except OSError as error:
+                raise damaged(path, error.strerror) from error
+            if found != self.manifest.files[name][1]:
+                raise damaged(path, "it is not what was written")
+
     def condemn(self) -> None:
         """Makes the case count as missing, where the store may be written."""
-        with contextlib.suppress(OSError):
-            (self.folder / MANIFEST).unlink()
+        condemn(self.folder)
 
     def _unpack(self, name: str, out: np.ndarray) -> None:
         path = self.folder / name
@@ -181,8 +203,7 @@ class StoredCase:
                 raise ValueError("it is not what was written")
             unpack(data, out)
         except (OSError, ValueError) as error:
-            self.condemn()
-            raise DataError(f"{path}: the stored file cannot be used ({error}); {REMEDY}") from error
+            raise damaged(path, error) from error
 
 
 def write_case(
@@ -209,7 +230,7 @@ def write_case(
         step: Called between the parts; whatever it raises ends the writing.
     """
     geometry, original = arrays.geometry, arrays.original
-    index = build_index(arrays.label, labels, geometry.spacing, arrays.image, arrays.intensities)
+    index = build_index(arrays.label, labels, geometry.spacing, arrays.image, arrays.intensities, arrays.native_label)
     assert isinstance(index.tables, ArrayTables)
     step()
     table_bytes, layout = index.tables.pack()
@@ -234,5 +255,10 @@ def write_case(
         lowest=[float(channel.min()) for channel in arrays.image],
         intensities=arrays.intensities.to_dict(),
         counts=index.counts.tolist(),
+        native_lesions=list(index.native_lesions),
         tables=layout,
     ).write(folder)
+
+
+def _check(data: dict[str, Any]) -> str:
+    return digest_of_bytes(json.dumps(data).encode())

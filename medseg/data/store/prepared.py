@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -25,12 +26,15 @@ from medseg.data.store.sources import Source, content_of, digest_of_bytes, recip
 from medseg.errors import DataError
 from medseg.files import write_text
 
-VERSION = 1
+VERSION = 2
 """To be raised with every change of what preparation makes of a case, so that cases of an older one are not taken for it."""
 
 FAULTS_SHOWN = 5
 
-_READERS = 8  # threads that look at files: a network disk answers many at once
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENOTDIR)  # what systems say of a name that is taken
+_ATTEMPTS = 5
+_READERS = 8  # threads that look at files: a network disk answers many at once, and a fast one needs half as long without them
+_TRIED = 16  # cases after which it is known which of the two it is
 _ABANDONED_AFTER = 86400.0  # seconds; only where there are no locks to tell that nobody writes an unfinished case
 
 
@@ -61,8 +65,17 @@ class PreparedStore:
         self.folder = Path(root).expanduser() / f"{_slug(dataset.name)}-{digest[:12]}"
 
     def missing(self, cases: Sequence[Case]) -> list[Case]:
-        """The cases that are not stored, whose files have changed since, or whose stored files are damaged, as far as sizes tell."""
+        """The cases that are not stored, whose files have changed since, or whose stored files are damaged, as far as sizes and lesions tell."""
         return [case for case, stored in zip(cases, self._find(cases), strict=True) if stored is None]
+
+    def known(self, cases: Sequence[Case]) -> list[Case]:
+        """The cases of which something is stored that was made of the same files in the same place, whatever state it is in."""
+        folders, place = self._folders(), str(self.dataset.root.absolute())
+
+        def made_of(case: Case, manifest: Manifest | None) -> bool:
+            return manifest is None or (manifest.root == place and manifest.recipe == recipe_of(case, self.dataset.root))
+
+        return [case for case in cases if any(made_of(case, Manifest.read(folder)) for folder in folders.get(_key(case), []))]
 
     def verify(self, cases: Sequence[Case]) -> list[Case]:
         """Reads the stored files of all cases and returns those that are damaged or not stored; they count as missing from then on."""
@@ -87,7 +100,7 @@ class PreparedStore:
         Args:
             cases: All that are needed.
             workers: Threads; by default one a core, at most 8, and as many as the memory of the largest case allows.
-            progress: Called with the number of cases done and their total.
+            progress: Called with the number of cases done and their total: before the first one, and after each.
             stale_after: Seconds to wait for another process without its finishing a case.
 
         Raises:
@@ -102,10 +115,7 @@ class PreparedStore:
                 faults = self._build(self.missing(cases), workers, progress)
                 self._remove_superseded(cases)
         except OSError as error:
-            raise DataError(
-                f"{self.folder}: the prepared cases cannot be written ({error.strerror or error}); "
-                "make room there, or set data.store to a folder where there is some and that you may write"
-            ) from error
+            raise self._unusable("written", error) from error
         if faults:
             shown = "\n".join(f"  {error}" for _, error in faults[:FAULTS_SHOWN])
             more = f"\n  ... and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
@@ -113,18 +123,25 @@ class PreparedStore:
                 f"{len(faults)} cases of the data set '{self.dataset.name}' cannot be used; `medseg check` lists all faults:\n{shown}{more}"
             )
 
-    def open(self, cases: Sequence[Case], cache_gib: float = 0.0) -> StoredCases:
+    def open(self, cases: Sequence[Case], cache_gib: float = 0.0, *, build: bool = False) -> StoredCases:
         """Opens stored cases, after a look at the sizes of their files and at whether their sources have changed.
 
         Args:
             cases: Which, in this order.
             cache_gib: Memory for unpacked cases; the first ones that fit are kept in it once they have been read.
+            build: Whether to prepare what is missing first; faster than `build` before, which would look at all files twice.
 
         Raises:
-            DataError: Some are not stored.
+            DataError: Some are not stored; with `build`, as that.
         """
-        mark = ReadMark(self._readers)
-        stored = [found for found in self._find(cases) if found is not None]
+        mark: ReadMark | None = ReadMark(self._readers)
+        everything = self._find(cases)
+        if build and None in everything:
+            mark = None  # else nothing superseded would be removed
+            self.build(cases)
+            mark = ReadMark(self._readers)
+            everything = self._find(cases)
+        stored = [found for found in everything if found is not None]
         if len(stored) < len(cases):
             known = {id(found.case) for found in stored}
             names = [f"'{case.id}'" for case in cases if id(case) not in known]
@@ -152,15 +169,27 @@ class PreparedStore:
 
     def _find(self, cases: Sequence[Case]) -> list[StoredCase | None]:
         folders = self._folders()
+
+        def find(case: Case) -> StoredCase | None:
+            return self._find_one(case, folders.get(_key(case), []))
+
+        wall, cpu = time.perf_counter(), time.thread_time()
+        found = [find(case) for case in cases[:_TRIED]]
+        if time.perf_counter() - wall < 2 * (time.thread_time() - cpu):
+            return found + [find(case) for case in cases[_TRIED:]]
         with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(lambda case: self._find_one(case, folders.get(_key(case), [])), cases))
+            return found + list(pool.map(find, cases[_TRIED:]))
 
     def _folders(self) -> dict[str, list[Path]]:
         """The folders of each case, by the part of their names that the case's id makes."""
         folders: dict[str, list[Path]] = {}
-        with contextlib.suppress(FileNotFoundError):
+        try:
             for entry in os.scandir(self._cases):
                 folders.setdefault(entry.name.rpartition("-")[0], []).append(Path(entry.path))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self._unusable("read", error) from error
         return folders
 
     def _find_one(self, case: Case, folders: Sequence[Path]) -> StoredCase | None:
@@ -214,6 +243,8 @@ class PreparedStore:
                 progress(finished, len(cases))
 
         lock.beat()
+        if cases and progress is not None:
+            progress(0, len(cases))
         return run(cases, self._prepare, lambda case: estimate(case, self.preparer.spacing), workers=workers, done=done)
 
     def _prepare(self, case: Case, step: Callable[[], None]) -> None:
@@ -232,15 +263,34 @@ class PreparedStore:
         folder.mkdir(parents=True)
         try:
             write_case(arrays, self.dataset.labels, folder, root=root, recipe=recipe, sources=sources, step=step)
-            self._put(folder, self._cases / f"{_key(case)}-{content_of(recipe, sources)[:16]}")
+            self._put(case, folder, self._cases / f"{_key(case)}-{content_of(recipe, sources)[:16]}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _put(self, folder: Path, place: Path) -> None:
+    def _put(self, case: Case, folder: Path, place: Path) -> None:
         place.parent.mkdir(exist_ok=True)
-        if place.exists():  # what is there is damaged, since the case was missing
-            os.replace(place, self._unfinished / uuid.uuid4().hex)
-        os.replace(folder, place)
+        for _ in range(_ATTEMPTS):
+            try:
+                os.rename(folder, place)
+                return
+            except OSError as error:
+                if not place.exists():
+                    raise
+                found = Manifest.read(place)
+                if found is not None and StoredCase(case, place, found).intact():
+                    return  # without locks, another process may have been faster
+                if error.errno not in _OCCUPIED:
+                    raise
+            # What is there is damaged, since the case was missing; another process may be about to take it away, too.
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(place, self._unfinished / uuid.uuid4().hex)
+        raise OSError(errno.EBUSY, "another process takes the place of each case that is prepared")
+
+    def _unusable(self, verb: str, error: OSError) -> DataError:
+        return DataError(
+            f"{self.folder}: the prepared cases cannot be {verb} ({error.strerror or error}); "
+            "make room there, or set data.store to a folder where there is some and that you may write"
+        )
 
     def _write_description(self) -> None:
         """Says in words what the folder holds, and makes the files that locks need."""

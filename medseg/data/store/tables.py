@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from medseg.errors import DataError
+from medseg.data.store.damage import damaged
+from medseg.data.store.sources import digest_of_bytes
 
-REMEDY = "run `medseg prepare` again, which makes what is damaged or missing anew"
-"""What to do about a stored file that cannot be used."""
-
-Layout = dict[str, tuple[str, list[int], int]]
-"""Type, shape and first byte of each array in a file."""
+Layout = dict[str, tuple[str, list[int], int, str]]
+"""Type, shape, first byte and digest of each array in a file."""
 
 
 class Tables(ABC):
@@ -42,8 +40,8 @@ class ArrayTables(Tables):
         parts: list[bytes] = []
         offset = 0
         for name, array in self.arrays.items():
-            layout[name] = (array.dtype.str, list(array.shape), offset)
             parts.append(np.ascontiguousarray(array).tobytes())
+            layout[name] = (array.dtype.str, list(array.shape), offset, digest_of_bytes(parts[-1]))
             offset += len(parts[-1])
         return b"".join(parts), layout
 
@@ -52,30 +50,45 @@ class FileTables(Tables):
     """Arrays in a file.
 
     The file is opened for each reading, which costs microseconds: maps of a thousand cases that stay open would pass the common limit of
-    1,024 open files.
+    1,024 open files. Of each array a process first reads all, to hold it against its digest: those of lesions are small, and the chosen
+    voxels of a hundred organs, some megabytes a case, wait until the first of them is drawn.
+
+    Args:
+        path: The file, in the folder of its case.
+        layout: Where its arrays lie.
     """
 
     def __init__(self, path: Path, layout: Mapping[str, Any]) -> None:
         self.path = path
         self.layout = layout
+        self._verified: set[str] = set()
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """See `Tables.read`.
 
         Raises:
-            DataError: The file is gone or too short.
+            DataError: The file is gone or damaged; the case counts as missing from then on.
         """
-        kind, shape, offset = self.layout[name]
+        kind, shape, offset, digest = self.layout[name]
         dtype = np.dtype(kind)
-        rows = range(*slice(start, stop).indices(shape[0]))
         row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-        wanted = len(rows) * row_bytes
+        if name not in self._verified:
+            data = self._bytes(offset, shape[0] * row_bytes)
+            if digest_of_bytes(data) != digest:
+                raise damaged(self.path, "it is not what was written")
+            self._verified.add(name)
+            return np.frombuffer(data, dtype=dtype).reshape(shape)[start:stop]
+        rows = range(*slice(start, stop).indices(shape[0]))
+        data = self._bytes(offset + rows.start * row_bytes, len(rows) * row_bytes)
+        return np.frombuffer(data, dtype=dtype).reshape(len(rows), *shape[1:])
+
+    def _bytes(self, start: int, count: int) -> bytes:
         try:
             with open(self.path, "rb", buffering=0) as file:
-                file.seek(offset + rows.start * row_bytes)
-                data = file.read(wanted)
+                file.seek(start)
+                data = file.read(count)
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror}); {REMEDY}") from error
-        if len(data) != wanted:
-            raise DataError(f"{self.path}: the stored file is too short; {REMEDY}")
-        return np.frombuffer(data, dtype=dtype).reshape(len(rows), *shape[1:])
+            raise damaged(self.path, error.strerror) from error
+        if len(data) != count:
+            raise damaged(self.path, "it is too short")
+        return data

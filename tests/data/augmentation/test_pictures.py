@@ -370,10 +370,21 @@ class TestEveryPreset:
         made = patches(preset(2, LABELS, strength=0.0, **STILL | {name: value}), 25)
         assert any((image != picture).any() for image, _ in made)
 
-    @pytest.mark.parametrize("options", [{"strength": -0.1}, {"strength": 2.1}, {"rotation": 200.0}, {"scale": -1.0}, {"elastic": 0.5}])
-    def test_ranges_that_make_no_sense_are_refused(self, preset: Any, options: dict[str, float]) -> None:
-        with pytest.raises(ValueError, match=next(iter(options))):
-            preset(2, LABELS, **options)
+    @pytest.mark.parametrize(
+        ("name", "least", "most", "values"),
+        [
+            ("strength", 0, 2, (-0.1, 2.1, 1000.0)),
+            ("rotation", 0, 180, (-1.0, 200.0, float("nan"))),
+            ("scale", 0, 1, (-1.0, 1.1, 1000.0)),
+            ("elastic", 0, 0.05, (-0.1, 0.5, float("inf"))),
+        ],
+    )
+    def test_values_that_make_no_sense_are_refused_with_the_limits(
+        self, preset: Any, name: str, least: float, most: float, values: tuple[float, ...]
+    ) -> None:
+        for value in values:
+            with pytest.raises(ValueError, match=f"{name} must lie between {least} and {most}.*got {value}"):
+                preset(2, LABELS, **{name: value})
 
 
 class TestModalities:
@@ -396,8 +407,9 @@ class TestModalities:
     def test_each_has_one_parameter_of_its_own(self, preset: Any, name: str) -> None:
         off, on = (list(patches(preset(2, LABELS, **STILL, **{name: value}), 12, 3)) for value in (0.0, 1.0))
         assert any((a[0] != b[0]).any() for a, b in zip(off, on, strict=True))
-        with pytest.raises(ValueError, match=name):
-            preset(2, LABELS, **{name: 1.5})
+        for value in (-0.1, 1.5, 1000.0):
+            with pytest.raises(ValueError, match=f"{name} must lie between 0 and 1, got {value}"):
+                preset(2, LABELS, **{name: value})
 
     def test_share_parameters_are_the_share_of_the_patches(self) -> None:
         for preset, name in ((ultrasound, "shadows"), (fundus, "clahe"), (dermoscopy, "hairs")):

@@ -123,6 +123,14 @@ class TestParameters:
         assert abs(np.mean([len(draw["move"].mirrored) / 3 for draw in draws]) - 0.25) < 0.05
         assert abs(np.mean([draw["changes"][6] is not None for draw in draws]) - 0.15) < 0.06
 
+    @PRESETS
+    def test_probability_does_not_raise_that_of_mirroring_above_half(self, build: Any) -> None:
+        rng = np.random.default_rng(0)
+        draws = [build(3, LABELS, probability=2.0).draw((0,) * 3, (9,) * 3, 1, (1.0,) * 3, rng).parameters for _ in range(500)]
+        assert abs(np.mean([len(draw["move"].mirrored) / 3 for draw in draws]) - 0.5) < 0.07
+        noisy = np.mean([draw["changes"][0] is not None for draw in draws])
+        assert abs(noisy - 2 * SHARES[build]["noise"]) < 0.12
+
     def test_mirror_axes_are_the_only_ones_flipped(self) -> None:
         for axes in ([], [2], [0, 1]):
             augment = nnunet(3, LABELS, mirror_axes=axes, probabilities={"mirror": 1.0})
@@ -147,11 +155,26 @@ class TestFaults:
             ({"blur": [1.0, 0.5]}, "blur"),
             ({"brightness": [-1.0, 1.0]}, "brightness"),
             ({"contrast": [0.0, 1.0]}, "contrast"),
-            ({"low_resolution": [0.5, 1.1]}, "low_resolution.*at most 1"),
+            ({"low_resolution": [0.5, 1.1]}, "low_resolution.*between 0.1 and 1"),
             ({"gamma": [0.0, 1.0]}, "gamma"),
             ({"bias_field": -0.1}, "bias_field"),
             ({"probability": -0.5}, "probability: -0.5"),
-            ({"probability": 2.5}, "probability: that of mirror is 1.25"),
+            ({"probability": 4.0}, "probability: that of gamma is 1.2"),
+            ({"probability": float("nan")}, "probability"),
+            ({"rotation": 1000.0}, "rotation: 1000 does not lie between 0 and 180"),
+            ({"scale": [0.01, 1.0]}, r"scale: \[0.01, 1.0\].*between 0.25 and 4"),
+            ({"scale": [1.0, 1000.0]}, "scale.*between 0.25 and 4"),
+            ({"elastic": 1000.0}, "elastic: 1000 does not lie between 0 and 100"),
+            ({"noise": 100.0}, "noise: 100 does not lie between 0 and 2"),
+            ({"blur": [0.5, 50.0]}, "blur.*above 0, at most 10"),
+            ({"blur": [0.0, 5.0]}, "blur.*above 0, at most 10"),
+            ({"brightness": [0.001, 1.0]}, "brightness.*between 0.1 and 10"),
+            ({"brightness": [1.0, 1000.0]}, "brightness.*between 0.1 and 10"),
+            ({"contrast": [1.0, 1000.0]}, "contrast.*between 0.1 and 10"),
+            ({"gamma": [1.0, 1000.0]}, "gamma.*between 0.1 and 10"),
+            ({"gamma": [1.0, float("nan")]}, "gamma"),
+            ({"low_resolution": [0.01, 1.0]}, "low_resolution.*between 0.1 and 1"),
+            ({"bias_field": 9.0}, "bias_field: 9 does not lie between 0 and 2"),
             ({"probabilities": {"mirrors": 0.5}}, "probabilities: there is no 'mirrors'; there are mirror, "),
             ({"probabilities": {"gamma": 1.5}}, "probabilities: that of gamma is 1.5"),
             ({"lateral": [["left", "rihgt"]]}, "lateral: there is no class 'rihgt'; the classes are liver, left, right"),
@@ -165,7 +188,10 @@ class TestFaults:
             nnunet(3, LABELS, **params)
 
     def test_light_refuses_them_too(self) -> None:
-        for params in ({"noise": -1.0}, {"scale": [2.0, 1.0]}, {"probabilities": {"gamma": 1.0}}, {"rotation": 181.0}):
+        for params in (
+            {"noise": -1.0}, {"scale": [2.0, 1.0]}, {"probabilities": {"gamma": 1.0}}, {"rotation": 181.0}, {"noise": 100.0},
+            {"brightness": [1.0, 1000.0]}, {"contrast": [1.0, 1000.0]}, {"scale": [0.01, 1.0]}, {"probability": 3.5},
+        ):  # fmt: skip
             with pytest.raises(ValueError, match=f"^{next(iter(params))}: "):
                 light(2, LABELS, **params)
 

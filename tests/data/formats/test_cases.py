@@ -187,12 +187,39 @@ class TestFaults:
 
     def test_masks_without_images_are_reported(self, root: Path) -> None:
         (root / "GE3T/0/FLAIR.nii.gz").unlink()
+        (root / "GE3T/0/T1.nii.gz").unlink()
         (fault,) = make().read(root).faults
         assert (fault.severity, fault.file, fault.message) == (
             "warning",
             root / "GE3T/0/wmh.nii.gz",
             "is a mask without an image, and is not used",
         )
+
+    def test_a_scan_whose_first_channel_is_missing_is_reported_once(self, root: Path) -> None:
+        (root / "GE3T/0/FLAIR.nii.gz").unlink()
+        (fault,) = make().read(root).faults
+        assert (fault.severity, fault.file) == ("warning", root / "GE3T/0/T1.nii.gz")
+        assert str(fault).endswith(
+            "has no FLAIR (GE3T/0/FLAIR.nii.gz), so that the scan is not used; add it, or remove the rest of the scan"
+        )
+
+    def test_so_is_one_whose_first_channel_has_other_capitals(self, root: Path) -> None:
+        (root / "GE3T/0/FLAIR.nii.gz").rename(root / "GE3T/0/flair.NII.gz")
+        dataset = make().read(root)
+        (fault,) = dataset.faults
+        assert [case.id for case in dataset.cases] == ["Utrecht_0", "Utrecht_7"]
+        assert str(fault).endswith("; rename GE3T/0/flair.NII.gz, where upper and lower case differ")
+
+    def test_other_capitals_are_reported_where_nothing_else_is_left_of_the_scan(self, root: Path) -> None:
+        volume(root / "GE3T/1/flair.nii.gz")
+        (fault,) = make().read(root).faults
+        assert (fault.severity, fault.file) == ("warning", root / "GE3T/1/flair.nii.gz")
+        assert fault.message == "is not used, since {site}/{id}/FLAIR.nii.gz has other upper and lower case"
+
+    def test_files_that_no_template_means_are_no_matter(self, root: Path) -> None:
+        volume(root / "GE3T/0/orig/FLAIR.nii.gz")
+        volume(root / "GE3T/0/T2.nii.gz")
+        assert make().read(root).faults == ()
 
     def test_repeated_ids_are_found_by_the_check(self, root: Path) -> None:
         assert any("the case id '0' occurs more than once" in fault for fault in errors(root, case="{id}"))
@@ -226,6 +253,28 @@ class TestFaults:
     def test_parameters_are_checked(self, params: dict[str, Any], message: str) -> None:
         with pytest.raises(DataError, match=message):
             make(**params)
+
+    def test_all_faults_of_the_parameters_are_told_at_once(self) -> None:
+        with pytest.raises(DataError) as caught:
+            make(
+                case="{nr}",
+                group="{sit}",
+                test={"sit": 1},
+                masks=[{"file": "{x", "class": "c"}, VALUES[0], {"file": "m", "clas": "c"}],
+            )
+        keys = [line.split(":")[0].removeprefix("data.format.params.") for line in str(caught.value).splitlines()]
+        assert keys == ["case", "group", "test", "masks[0].file", "masks[2]"]
+
+    def test_faults_of_images_do_not_hide_those_of_masks(self) -> None:
+        masks = [{"file": "{x", "class": "c", "where": {"site": 1}}]
+        with pytest.raises(DataError) as caught:
+            make(images={"a": ["{x", "../b"], "b": []}, channels=["a", "d"], masks=masks)
+        keys = [line.split(":")[0].removeprefix("data.format.params.") for line in str(caught.value).splitlines()]
+        assert keys == ["images.a", "images.a", "images.b", "channels", "masks[0].file"]
+
+    def test_all_values_without_a_group_are_told_at_once(self, root: Path) -> None:
+        with pytest.raises(DataError, match=r"group\.id: '0' lies in none of its ranges.*\n.*group\.id: '7' lies in none"):
+            make(group={"id": ["1-6"]}).read(root)
 
 
 class TestFinding:

@@ -154,9 +154,9 @@ class TestGroups:
     @pytest.mark.parametrize(
         ("rule", "text", "message"),
         [
-            ("gone.csv", None, r"gone\.csv: the groups file cannot be read"),
-            ("g.csv", "name,patient\na,p1\n", r"g\.csv: line 2 has no case or no group; the file needs the columns case,group"),
-            ("g.csv", "case,group\na,\n", r"g\.csv: line 2"),
+            ("gone.csv", None, r"gone\.csv: the groups file does not exist"),
+            ("g.csv", "name,patient\na,p1\n", r"g\.csv: the groups file needs the columns case,group, but has name, patient"),
+            ("g.csv", "case,group\na,\nb,p\nc,\n", r"g\.csv: line 2 has no case or no group.*\n.*g\.csv: line 4 has"),
             ("(", None, "neither a .csv file nor a regular expression"),
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from medseg.data import FORMATS
 from medseg.data.case import Case, DataSet
 from medseg.data.check import check_dataset
 from medseg.data.labels import IGNORE
+from medseg.data.phantoms.phantom import OPTIONS, Phantom
 from medseg.errors import DataError
 from tests.data.formats.trees import RECIPES, Expected, Tree, recipe_of
 from tests.data.formats.trees_lesions import LESION_TREES
@@ -255,7 +257,7 @@ class TestGuide:
         assert len(cells) == 9
         assert cells[6:8] == [recipe_of(name)["home"], recipe_of(name)["licence"]]
 
-    @pytest.mark.parametrize("layout", ["folders", "decathlon", "nnunet", "cases", "table"])
+    @pytest.mark.parametrize("layout", ["folders", "decathlon", "nnunet", "cases", "table", "phantom"])
     def test_names_every_key_of_a_layout(self, layout: str) -> None:
         section = re.split(r"^##", self.README.split(f"### `{layout}`")[1], flags=re.MULTILINE)[0]
         keys = [key for key in inspect.signature(FORMATS[layout]).parameters if f"`{key}`" not in section]
@@ -266,6 +268,13 @@ class TestGuide:
         assert {entry["name"] for entry in formats} == {"folders", "decathlon", "nnunet", "cases", "table"}
         for entry in formats:
             FORMATS[entry["name"]](**entry.get("params", {}))
+
+    def test_has_a_phantom_with_all_options_that_can_be_made(self) -> None:
+        block = next(block for block in re.findall(r"```sh\n(.*?)```", self.README, re.DOTALL) if "realistic" in block)
+        _, _, config, *overrides = shlex.split(block.replace("\\\n", " "))
+        data = load_config(config, overrides).data
+        assert set(OPTIONS) <= data.format.params.keys()
+        assert len(Phantom(**data.format.params).scanners) == data.folds == 3
 
     def test_has_commands_whose_configs_load(self) -> None:
         commands = [line.split() for line in self.README.splitlines() if line.startswith("medseg ") and "data.root=" in line]

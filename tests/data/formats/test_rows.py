@@ -4,8 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from medseg.data.formats.rows import read_rows
+from medseg.data.formats.problems import raise_all
+from medseg.data.formats.rows import Row
+from medseg.data.formats.rows import read_rows as read_some_rows
 from medseg.errors import DataError
+
+
+def read_rows(path: Path) -> tuple[list[Row], tuple[str, ...]]:
+    problems: list[str] = []
+    found = read_some_rows(path, problems)
+    raise_all(problems)
+    return found
 
 
 def table(tmp_path: Path, text: str, name: str = "t.csv") -> Path:
@@ -37,6 +46,16 @@ class TestCSV:
     def test_the_line_at_fault_is_named(self, text: str, message: str, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=rf"t\.csv: {message}"):
             read_rows(table(tmp_path, text))
+
+    def test_all_lines_at_fault_are_named_and_the_others_read(self, tmp_path: Path) -> None:
+        problems: list[str] = []
+        rows, _ = read_some_rows(table(tmp_path, 'a,b\n1,2,3\n4,5\n6,7,8,9\n1,"2\n'), problems)
+        assert rows == [("line 3", {"a": "4", "b": "5"})]
+        assert [problem.split(": ")[1].split(" ")[:4] for problem in problems] == [
+            ["line", "2", "has", "3"], ["line", "4", "has", "4"], ["line", "5", "cannot", "be"],
+        ]  # fmt: skip
+        rows, _ = read_some_rows(table(tmp_path, '[1, {"a": 2}, {"a": [3]}]', "t.json"), problems := [])
+        assert (rows, len(problems)) == ([("entry 1", {"a": "2"})], 2)
 
     def test_other_encodings_are_named(self, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_bytes(b"a\n\xff\n")

@@ -42,7 +42,7 @@ def write(root: Path, text: str, name: str = "cases.csv") -> Path:
 
 class TestReading:
     def test_a_row_is_a_case(self, root: Path) -> None:
-        write(root, "case,image,label,group,split,age\none,x/a.png,y/a.png,p,train,3\n,x/b.png,y/b.png,,,\n,x/c.png,,q,test,\n")
+        write(root, "case,image,label,group,split\none,x/a.png,y/a.png,p,Train\n,x/b.png,y/b.png,,\n,x/c.png,,q,testing\n")
         dataset = Table(threshold=127).read(root)
         assert [(case.id, case.group, case.images[0].name, case.label_file.name) for case in dataset.cases] == [
             ("one", "p", "a.png", "a.png"),
@@ -108,12 +108,53 @@ class TestFaults:
             ("image\nx/a.png\nx/b.png\nx/a.png\n", "line 4 and line 2 are both case 'a'"),
             ("image\n../a.png\n", "line 2 names the path '../a.png', which leads out of"),
             ("image,label\nx/a.png,/etc/passwd\n", "line 2 names the path '/etc/passwd', which leads out of"),
+            (
+                "image,Group\nx/a.png,p\n",
+                r"unknown column 'Group'; did you mean group\? Otherwise remove it \(a table takes case, image, label, group, split and",
+            ),
+            ("image,grupo\nx/a.png,p\n", r"unknown column 'grupo'; did you mean group\?"),
+            ("image,sex\nx/a.png,f\n", "unknown column 'sex'; rename it, or remove it"),
+            ("case,image\na,x/a.png\nA,x/b.png\n", "line 3 and line 2 are cases 'A' and 'a', files of which are one where letter case"),
             ("case,image\n../b,x/a.png\n", "line 2 names the case '../b', which cannot be a file's name"),
         ],
     )
     def test_the_line_at_fault_is_named(self, text: str, message: str, root: Path) -> None:
         with pytest.raises(DataError, match=rf"cases\.csv: {message}"):
             Table().read(write(root, text))
+
+    @pytest.mark.parametrize("column", ["imgae", "Image", "images"])
+    def test_a_misspelled_column_of_images_is_guessed(self, column: str, root: Path) -> None:
+        with pytest.raises(DataError, match=rf"unknown column '{column}'; did you mean image\?"):
+            Table().read(write(root, f"{column}\nx/a.png\n"))
+
+    @pytest.mark.parametrize("column", ["imgae_T1", "Image_T1"])
+    def test_so_is_one_of_a_channel(self, column: str, root: Path) -> None:
+        with pytest.raises(DataError, match=rf"unknown column '{column}'; did you mean image_T1\?"):
+            Table().read(write(root, f"image_T2,{column}\nx/a.png,x/b.png\n"))
+
+    def test_all_lines_at_fault_are_named_at_once(self, root: Path) -> None:
+        rows = ["x/a.png,p,train", "x/a.png,p,train", "../a.png,p,train", "x/gone.png,p,val", "x/b.png,p,train,more", ",p,"]
+        with pytest.raises(DataError) as caught:
+            Table().read(write(root, "\n".join(["image,grup,split", *rows])))
+        lines = [line.removeprefix(f"{root / 'cases.csv'}: ").split(";")[0] for line in str(caught.value).splitlines()]
+        assert lines == [
+            "line 6 has 4 cells for 3 columns",
+            "unknown column 'grup'",
+            "line 3 and line 2 are both case 'a'",
+            f"line 4 names the path '../a.png', which leads out of {root}",
+            "line 5 has the split 'val'",
+            "line 7 has nothing in the column image",
+            f"line 5 names {root / 'x/gone.png'}, which does not exist",
+        ]
+
+    def test_of_very_many_the_first_are_shown(self, root: Path) -> None:
+        with pytest.raises(DataError, match=r"(?s)line 21 .*\n\.\.\. and 30 more such problems$"):
+            Table().read(write(root, "image\n" + "../a.png\n" * 50))
+
+    def test_files_that_are_missing_alone_are_for_the_check(self, root: Path) -> None:
+        dataset = Table().read(write(root, "image,label\nx/a.png,y/a.png\nx/gone.png,y/b.png\nx/b.png,y/gone.png\n"))
+        faults = [fault.file for fault in check_dataset(dataset, 1) if fault.severity == "error"]
+        assert faults == [root / "y/gone.png", root / "x/gone.png"]
 
     def test_two_tables_are_one_too_many(self, root: Path) -> None:
         write(write(root, "image\nx/a.png\n"), "[]", "cases.json")

@@ -92,6 +92,9 @@ class TestParsing:
             ("{}.png", "a field named ''"),
             ("{1a}.png", "a field named '1a'"),
             ("{a:(}.png", r"a regular expression that cannot be used \(missing \)"),
+            ("{a:(x+)+}.png", "repeats a repetition, which may take for ever"),
+            ("{a:(x|[^/]*)*}.png", "repeats a repetition"),
+            ("{a:(.{2,})+}.png", "repeats a repetition"),
             ("", "is no template"),
             (3, "3 is no template"),
             ("./a.png", "is not written plainly"),
@@ -102,6 +105,10 @@ class TestParsing:
     def test_what_cannot_be_read_is_explained(self, text: object, message: str) -> None:
         with pytest.raises(DataError, match=f"^key: .*{message}"):
             Template.parse(text, "key")
+
+    @pytest.mark.parametrize("text", [r"{a:([^/]+/)*}x", r"{a:(_\d+)?}x", r"{a:(x\+)+}x", r"{a:(ab)*}x"])
+    def test_harmless_repetitions_may_stay(self, text: str) -> None:
+        assert Template.parse(text, "key").fields == ("a",)
 
     def test_escaped_braces_do_not_close_a_field(self) -> None:
         assert Template.parse(r"{a:x\}y}z", "key").regex.fullmatch("x}yz")
@@ -178,6 +185,19 @@ class TestTree:
         assert found(tmp_path, "gone/{id}.png") == {}
         assert found(tmp_path / "gone", "{id}.png") == {}
         assert found(grow(tmp_path, ".hidden/a.png"), ".hidden/{id}.png") == {}
+
+    def test_extremely_long_paths_are_refused(self, tmp_path: Path) -> None:
+        folder = tmp_path
+        for _ in range(5):
+            folder /= "x" * 220
+        folder.mkdir(parents=True)
+        with pytest.raises(DataError, match=r"the path x+\.\.\. has 1105 characters, 1024 may be; shorten"):
+            found(tmp_path, "{p}")
+
+    def test_paths_that_match_but_for_case_are_near(self, tmp_path: Path) -> None:
+        template = Template.parse("{p}/flair_{n}.nii", "key")
+        tree = Tree(grow(tmp_path, "a/flair_1.nii", "a/FLAIR_2.nii", "b/Flair_3.NII", "b/x_flair_4.nii", "b/FLAIR_5.nii/z"), [template])
+        assert tree.nearly(template) == ["a/FLAIR_2.nii", "b/Flair_3.NII"]
 
     def test_messages_show_a_few_files(self, tmp_path: Path) -> None:
         assert some_files(tmp_path) == "it holds no file"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -72,6 +73,12 @@ class TestTakeFingerprint:
             assert len(take_fingerprint(data, path).cases) == 2
         fewer = DataSet("things", tmp_path, data.cases, ("MR",), LABELS.select(["big"]), 3, ".nii.gz")
         assert take_fingerprint(fewer, path).cases[0].counts == (64,)
+
+    def test_label_values_that_mean_something_else_are_counted_anew(self, tmp_path: Path) -> None:
+        data, path = dataset(tmp_path, 1), tmp_path / "f.json"
+        take_fingerprint(data, path)
+        swapped = LabelSchema.exclusive({"background": 0, "big": 2, "small": 1, "absent": 3, "ignore": 9})
+        assert take_fingerprint(replace(data, labels=swapped), path).cases[0].counts == (3, 64, 0)
 
     def test_it_survives_json(self, tmp_path: Path) -> None:
         found = take_fingerprint(dataset(tmp_path, 2), tmp_path / "f.json")

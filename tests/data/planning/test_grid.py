@@ -32,6 +32,14 @@ class TestTargetSpacing:
         cases = [facts(n, (400, 400, 40), (0.5, 0.5, thick)) for n, thick in enumerate((0.1, 0.1, 3.0, 3.0, 3.0))]
         assert target_spacing(fingerprint(cases))[0] == [0.5, 0.5, 0.5]
 
+    def test_an_axis_must_be_coarser_than_every_other(self) -> None:
+        cases = [facts(n, (400, 200, 40), (0.5, 1.5, thick)) for n, thick in enumerate(np.linspace(2.0, 6.0, 11))]
+        assert target_spacing(fingerprint(cases))[0] == [0.5, 1.5, 4.0]  # 8 times the first, less than 3 times the second
+
+    def test_an_axis_must_have_fewer_voxels_than_every_other(self) -> None:
+        cases = [facts(n, (400, 100, 40), (0.5, 0.5, thick)) for n, thick in enumerate(np.linspace(2.0, 6.0, 11))]
+        assert target_spacing(fingerprint(cases))[0] == [0.5, 0.5, 4.0]
+
     def test_pictures_keep_their_pixels(self) -> None:
         spacing, reason = target_spacing(fingerprint([facts(n, (50 + n, 60), (1, 1), picture=True) for n in range(2)]))
         assert spacing is None

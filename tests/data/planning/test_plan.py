@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from medseg.config import load_config
-from medseg.config.schema import Config
+from medseg.config.schema import Component, Config, SamplerConfig
 from medseg.data.planning.fingerprint import CaseFacts
+from medseg.data.planning.given import NOTE, Given
 from medseg.data.planning.intensity import choose_normalisation
 from medseg.data.planning.plan import BATCH_SHARE, Plan, make_plan
+from medseg.errors import DataError
 from tests.data.planning.facts import facts, fingerprint
 
 
@@ -20,7 +22,13 @@ def config() -> Config:
 
 
 def plan_of(cases: list[CaseFacts], config: Config, memory_gib: float = 8, **names: Any) -> Plan:
-    return make_plan(fingerprint(cases, **names), config, memory_gib)
+    return make_plan(fingerprint(cases, **names), Given(config), memory_gib)
+
+
+def told(overrides: list[str], cases: list[CaseFacts] | None = None, memory_gib: float = 8) -> Plan:
+    """The plan where the command line says something."""
+    given = Given.of(load_config("focal_dice", overrides), "focal_dice", overrides)
+    return make_plan(fingerprint(cases or scans()), given, memory_gib)
 
 
 def scans(count: int = 40, **changes: Any) -> list[CaseFacts]:
@@ -33,7 +41,7 @@ class TestEveryDecision:
         assert all(decision.note and decision.reason for decision in plan.decisions)
         keys = [decision.key for decision in plan.decisions]
         assert len(set(keys)) == len(keys)
-        assert {"data.spacing", "data.patch_size", "data.batch_size", "data.normalisation", "data.module"} <= set(keys)
+        assert {"data.spacing", "data.patch_size", "data.batch_size", "data.normalisation"} <= set(keys)
 
     def test_an_unknown_key_has_none(self, config: Config) -> None:
         with pytest.raises(KeyError):
@@ -134,16 +142,103 @@ class TestNormalisation:
         assert "medians 20 to 140" in reason
 
 
-class TestSampling:
-    def test_lesions_of_a_thousandth_of_the_image_are_small(self, config: Config) -> None:
-        decision = plan_of(scans(), config)["data.module"]
-        assert decision.value == "small_lesion"
-        assert "100.0 components a case" in decision.reason
+class TestCommandLine:
+    def test_what_it_says_is_kept_and_the_rest_follows(self) -> None:
+        plan = told(["data.spacing=[3,3,6]"])
+        assert (plan["data.spacing"].value, plan["data.spacing"].note) == ([3.0, 3.0, 6.0], NOTE)
+        assert "the data alone would make it null" in plan["data.spacing"].reason
+        assert plan["data.patch_size"].value == [64, 64, 28]  # covers 60 x 67 x 27
+        assert "would show more" in plan["data.batch_size"].reason  # it is the memory that limits it without
+        assert plan["network.params.spacing"].value == "${data.spacing}"
+        assert plan.levels[0].size == (64, 64, 28)
 
-    def test_larger_structures_are_organs(self, config: Config) -> None:
-        plan = plan_of(scans(lesions=(1,), sizes=((50_000,),)), config)
-        assert plan["data.module"].value == "organ"
-        assert plan["network.params.deep_supervision"].value == 3
+    def test_an_epoch_follows_the_spacing(self) -> None:
+        cases = scans(400, shape=(180, 200, 160))
+        few, many = told(["data.spacing=[6,6,6]"], cases), told([], cases)
+        assert "in 640 patches" in few["data.patches_per_epoch"].reason
+        assert "in 2560 patches" in many["data.patches_per_epoch"].reason
+
+    def test_batch_and_network_follow_a_given_patch(self) -> None:
+        free, plan = told([]), told(["data.patch_size=[16,16,8]"])
+        assert plan["data.patch_size"].value == [16, 16, 8]
+        assert plan["data.batch_size"].value > free["data.batch_size"].value
+        assert len(plan.levels) < len(free.levels)
+        assert [decision.key for decision in plan.decisions if decision.note == NOTE] == ["data.patch_size"]
+
+    @pytest.mark.parametrize(
+        ("override", "value"),
+        [
+            ("data.batch_size=3", 3),
+            ("data.normalisation=unit", "unit"),
+            ("data.patches_per_epoch=17", 17),
+            ("data.patch_size[0]=24", [24, 32, 32]),
+        ],
+    )
+    def test_any_decision_may_be_given(self, override: str, value: Any) -> None:
+        key = override.partition("=")[0].partition("[")[0]
+        assert told([override])[key].value == value
+        assert told([override])[key].note == NOTE
+        assert told([])[key].value != value
+
+    def test_a_parameter_of_the_network_may_be_given(self) -> None:
+        plan = told(["network={name: dynunet, params: {deep_supervision: 0}}"])
+        assert (plan["network.params.deep_supervision"].value, plan["network.params.deep_supervision"].note) == (0, NOTE)
+        assert plan["network.params.patch_size"].value == "${data.patch_size}"
+
+    def test_another_network_is_left_alone(self) -> None:
+        plan = told(["network.name=unet"])
+        assert not [decision for decision in plan.decisions if decision.key.startswith("network")]
+        assert "how much 'unet' takes" in plan.warnings[0]
+
+    def test_an_epoch_holds_a_batch(self) -> None:
+        assert told(["data.patches_per_epoch=7"], scans(400, shape=(36, 50, 35)))["data.batch_size"].value == 6
+        assert told([], scans(400, shape=(36, 50, 35)))["data.batch_size"].value == 12
+        single = replace(load_config("focal_dice"), data=replace(load_config("focal_dice").data, patches_per_epoch=1, batch_size=1))
+        given = Given(single, frozenset([("data", "patches_per_epoch")]))
+        assert make_plan(fingerprint(scans()), given, 8)["data.batch_size"].value == 1
+
+    def test_what_does_not_fit_into_the_memory_is_said(self) -> None:
+        plan = told(["data.batch_size=64"], memory_gib=4)
+        assert plan["data.batch_size"].value == 64
+        assert "what the command line says needs about" in plan.warnings[0]
+
+    @pytest.mark.parametrize(
+        ("overrides", "text"),
+        [
+            (["data.patch_size=[32,32]", "data.spacing=[1,1]"], r"data.spacing=\[1.0, 1.0\] must have 3 numbers"),
+            (["data.patch_size=[32,32]"], "data.patch_size=.* must have 3 numbers"),
+            (["data.normalisation=[zscore,ct]"], r"data.normalisation=.* 1 names, .*\(FLAIR\)"),
+        ],
+    )
+    def test_lists_of_another_length_are_refused(self, overrides: list[str], text: str) -> None:
+        with pytest.raises(DataError, match=text):
+            told(overrides)
+
+
+class TestModule:
+    def said(self, config: Config, module: Any, sizes: tuple[int, ...], **changes: Any) -> str:
+        data = replace(config.data, module=module, **changes)
+        plan = plan_of(scans(lesions=(len(sizes),), sizes=(sizes,)), replace(config, data=data))
+        assert "data.module" not in {decision.key for decision in plan.decisions}
+        return " ".join(warning for warning in plan.warnings if "data.module" in warning)
+
+    def test_lesions_of_a_thousandth_of_the_image_are_no_organs(self, config: Config) -> None:
+        assert "data.module=small_lesion may fit better" in self.said(config, "organ", (20, 20))
+        assert "2.0 components a case" in self.said(config, "organ", (20, 20))
+        assert self.said(config, "small_lesion", (20,)) == ""
+
+    def test_what_fills_the_image_is_no_small_lesion(self, config: Config) -> None:
+        assert "data.module=organ may fit better" in self.said(config, "small_lesion", (600_000,))
+        assert self.said(config, "small_lesion", (500_000,)) == ""  # a tumour of 9 %
+        assert self.said(config, "organ", (600_000,)) == ""
+
+    def test_samplers_of_ones_own_are_not_commented(self, config: Config) -> None:
+        assert self.said(config, "organ", (20,), sampling=[SamplerConfig("random")]) == ""
+
+
+class TestSampling:
+    def test_levels_at_which_large_structures_remain_are_trained(self, config: Config) -> None:
+        assert plan_of(scans(lesions=(1,), sizes=((50_000,),)), config)["network.params.deep_supervision"].value == 3
 
     def test_coarse_levels_at_which_lesions_vanish_are_not_trained(self, config: Config) -> None:
         decision = plan_of(scans(), config)["network.params.deep_supervision"]
@@ -187,6 +282,13 @@ class TestWarnings:
     def test_spacings_that_differ_much(self, config: Config) -> None:
         cases = [facts(n, (60, 60, 60), (1, 1, thick), sizes=((900,),)) for n, thick in enumerate((0.9, 1, 1, 1, 1, 6))]
         assert "fivefold" in "\n".join(plan_of(cases, config).warnings)
+
+    def test_sides_that_flips_confuse(self, config: Config) -> None:
+        names = {"classes": ("left_kidney", "liver", "right_kidney"), "counts": (9, 9, 9), "lesions": (1, 1, 1), "sizes": ((9,),) * 3}
+        assert "lateral=[[left_kidney, right_kidney]]" in self.warnings(config, **names)
+        for params in ({"mirror_axes": [1, 2]}, {"lateral": [["left_kidney", "right_kidney"]]}):
+            aware = replace(config, data=replace(config.data, augmentation=Component("nnunet", params)))
+            assert "lateral" not in self.warnings(aware, **names)
 
     def test_constant_channels(self, config: Config) -> None:
         assert "constant in 6" in self.warnings(config, high=(0.0,))

@@ -7,6 +7,8 @@ import torch
 import yaml
 
 from medseg.config import load_config
+from medseg.data.planning.existing import fingerprint_of
+from medseg.data.planning.given import Given
 from medseg.data.planning.plan import make_plan
 from medseg.data.planning.write import is_plan, write_plan
 from medseg.networks import build_network
@@ -17,14 +19,15 @@ CASES = fingerprint([facts(number, (60, 64, 30), (1, 1, 2.5)) for number in rang
 
 def written(folder: Path, source: str = "focal_dice", overrides: tuple[str, ...] = (), name: str = "my.plan.yaml") -> Path:
     config = load_config(source, overrides)
-    write_plan(make_plan(CASES, config, 4), config, source, 9, folder / name)
+    given = Given.of(config, source, overrides)
+    write_plan(make_plan(CASES, given, 4), given, source, 9, "abc123", folder / name)
     return folder / name
 
 
 class TestWritePlan:
     def test_it_is_a_config_whose_network_takes_a_step(self, tmp_path: Path) -> None:
         config = load_config(str(written(tmp_path)))
-        plan = make_plan(CASES, load_config("focal_dice"), 4)
+        plan = make_plan(CASES, Given(load_config("focal_dice")), 4)
         assert config.data.patch_size == plan["data.patch_size"].value
         assert config.data.batch_size == plan["data.batch_size"].value
         assert config.loss.terms[0].name == "focal"
@@ -35,7 +38,7 @@ class TestWritePlan:
         sum(output.square().mean() for output in outputs).backward()
 
     def test_every_decided_key_is_explained_on_its_line(self, tmp_path: Path) -> None:
-        plan = make_plan(CASES, load_config("focal_dice"), 4)
+        plan = make_plan(CASES, Given(load_config("focal_dice")), 4)
         lines = written(tmp_path).read_text().splitlines()
         for decision in plan.decisions:
             key = decision.key.rpartition(".")[2]
@@ -59,8 +62,37 @@ class TestWritePlan:
         config = load_config(str(path))
         assert (config.name, config.seed, config.data.root, config.data.format.name) == ("mine", 7, "/somewhere", "nnunet")
         assert config.data.format.params == {}
-        assert config.data.batch_size > 1  # decided
-        assert "seed: 7  # from the command line" in path.read_text()
+        assert config.data.batch_size == 1
+        for line in ("seed: 7", "  batch_size: 1"):
+            assert f"\n{line}  # as given on the command line\n" in path.read_text()
+
+    def test_a_network_of_the_command_line_is_kept(self, tmp_path: Path) -> None:
+        overrides = ("network.name=unet", "network.params.channels=[8,16]", "network.params.strides=[2]")
+        network = load_config(str(written(tmp_path, overrides=overrides))).network
+        assert (network.name, network.params) == ("unet", {"channels": [8, 16], "strides": [2], "residual_units": 1})
+
+    def test_its_parameters_are_kept_beside_those_that_are_decided(self, tmp_path: Path) -> None:
+        overrides = ("network.name=dynunet", "network.params.residual=true")
+        params = load_config(str(written(tmp_path, overrides=overrides))).network.params
+        assert params["residual"] is True
+        assert params["patch_size"] == load_config(str(written(tmp_path))).data.patch_size
+
+    def test_the_module_is_that_of_the_config(self, tmp_path: Path) -> None:
+        path = written(tmp_path, source="organs")
+        assert load_config(str(path)).data.module == "organ"
+        assert "module:" not in path.read_text()
+
+    def test_it_says_what_it_was_made_from(self, tmp_path: Path) -> None:
+        path = written(tmp_path)
+        assert fingerprint_of(path) == "abc123"
+        path.write_text("name: other\n")
+        assert fingerprint_of(path) is None
+
+    def test_warnings_are_comments(self, tmp_path: Path) -> None:
+        path = written(tmp_path, source="organs")
+        lines = path.read_text().partition("extends:")[0].splitlines()
+        assert all(line.startswith("#") and len(line) <= 130 for line in lines)
+        assert "data.module=small_lesion may fit better" in " ".join(line.lstrip("# ") for line in lines)
 
     def test_a_config_of_ones_own_is_extended_by_its_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "configs").mkdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,14 @@ class TestBins:
         label = np.zeros((30, 30))
         label[0, 0] = label[10:20, 10:20] = 1
         assert LesionSizes([index_of(label)]).names == ["below_10mm2", "from_100mm2"]
+
+    def test_pictures_have_pixels_and_no_millimetres(self) -> None:
+        label = np.zeros((30, 30))
+        label[0, 0] = label[10:20, 10:20] = 1
+        scan, picture = index_of(label), index_of(label)
+        picture.intensities = replace(picture.intensities, picture=True)
+        assert LesionSizes([picture, picture]).names == ["below_10px", "from_100px"]
+        assert LesionSizes([picture, scan]).names == ["below_10mm2", "from_100mm2"]
 
     def test_no_more_than_six_bins(self) -> None:
         label = np.zeros((1, 4000, 1200))

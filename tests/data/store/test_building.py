@@ -95,6 +95,11 @@ class TestEstimate:
         nibabel.save(nibabel.Nifti1Image(np.zeros((20, 30, 20), np.float32), np.eye(4)), tmp_path / "large.nii")
         assert estimate(Case("large", (tmp_path / "large.nii",), None, "g"), None) == pytest.approx(2 * plain)
 
+    def test_a_spacing_that_no_memory_holds_is_refused(self, make_dataset: Callable[..., DataSet]) -> None:
+        (case,) = make_dataset(1).cases
+        with pytest.raises(DataError, match=r"data\.spacing"):
+            estimate(case, (1e-3, 1e-3, 1e-3))
+
     def test_a_case_that_cannot_be_read_takes_nothing(self, tmp_path: Path) -> None:
         assert estimate(Case("gone", (tmp_path / "gone.nii",), None, "g"), None) == 0
 

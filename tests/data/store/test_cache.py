@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from medseg.data.store.cache import SharedCache
+from medseg.data.store.cache import SharedCache, SharedFlags
 from medseg.errors import DataError
 
 
@@ -45,3 +45,15 @@ class TestSharedCache:
         monkeypatch.setattr(mmap, "mmap", refuse)
         with pytest.raises(DataError, match=r"2\.0 GiB.*data\.cache_gib"):
             SharedCache([2**31], 2**40)
+
+
+class TestSharedFlags:
+    def test_they_are_raised_one_by_one_and_down_in_a_copy(self) -> None:
+        flags = SharedFlags(3)
+        flags.set(1)
+        assert [flags[number] for number in range(3)] == [False, True, False]
+        copy = pickle.loads(pickle.dumps(flags))
+        assert [copy[number] for number in range(3)] == [False] * 3
+
+    def test_there_may_be_none(self) -> None:
+        SharedFlags(0)

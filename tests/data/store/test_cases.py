@@ -263,24 +263,89 @@ class TestCache:
         assert copy.index(1).draw_lesion(np.random.default_rng(0), 0) == cases.index(1).draw_lesion(np.random.default_rng(0), 0)
 
 
+def change(path: Path, rng: np.random.Generator) -> None:
+    """Random bytes in place of some or all of a file's."""
+    data = bytearray(path.read_bytes())
+    start = int(rng.integers(len(data)))
+    stop = int(rng.integers(start, len(data))) + 1
+    if rng.random() < 0.3:
+        start, stop = 0, len(data)
+    data[start:stop] = rng.bytes(stop - start)
+    data[start] ^= 1
+    path.write_bytes(data)
+
+
 class TestDamage:
-    @pytest.mark.parametrize("name", ["image.b2nd", "label.b2nd"])
-    def test_a_file_that_is_not_what_was_written_is_named_and_made_anew(
-        self, name: str, make_dataset: MakeDataSet, open_store: OpenStore
+    @CACHES
+    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("name", ["image.b2nd", "label.b2nd", "index.bin"])
+    def test_random_bytes_are_named_and_made_anew(
+        self, name: str, seed: int, cache_gib: float, make_dataset: MakeDataSet, open_store: OpenStore
     ) -> None:
         dataset = make_dataset(2)
-        store = open_store(dataset)
-        cases = built(dataset, store, 1.0)
+        store, rng = open_store(dataset), np.random.default_rng(seed)
+        store.build(dataset.cases)
         path = next(store.folder.glob(f"cases/case-1-*/{name}"))
-        data = bytearray(path.read_bytes())
-        data[-1] ^= 1
-        path.write_bytes(data)
-        assert store.missing(dataset.cases) == []  # the size is right
-        with pytest.raises(DataError, match=rf"{name}.*medseg prepare"):
-            cases.whole(1)
+        cases = store.open(dataset.cases, cache_gib)
+        change(path, rng)
+        if name != "index.bin":
+            assert store.missing(dataset.cases) == []  # the size is right
+        cases.read(0, (0, 0, 0), (4, 4, 4))
+
+        def use() -> None:
+            cases.index(1).draw_class(rng, 0)
+            cases.index(1).draw_lesion(rng, len(cases.index(1).lesions) - 1)
+            cases.foreground(1)
+            cases.read(1, (0, 0, 0), (4, 4, 4))
+
+        with pytest.raises(DataError, match=rf"{name}.*not what was written.*medseg prepare"):
+            use()
         assert store.missing(dataset.cases) == [dataset.cases[1]]
         store.build(dataset.cases)
         assert np.array_equal(store.open(dataset.cases).whole(1).image, Preparer("none").prepare(dataset.cases[1], dataset.labels).image)
+
+    def test_a_whole_case_is_checked_too(self, make_dataset: MakeDataSet, open_store: OpenStore) -> None:
+        dataset = make_dataset(1)
+        store = open_store(dataset)
+        cases = built(dataset, store)
+        change(next(store.folder.glob("cases/*/image.b2nd")), np.random.default_rng(0))
+        with pytest.raises(DataError, match=r"image\.b2nd.*medseg prepare"):
+            cases.whole(0)
+        assert store.missing(dataset.cases) == list(dataset.cases)
+
+    @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+    def test_files_are_checked_once_for_all_forked_processes(self, make_dataset: MakeDataSet, open_store, tmp_path, monkeypatch) -> None:
+        dataset = make_dataset(2)
+        cases = built(dataset, open_store(dataset))
+        log, check = tmp_path / "checked", StoredCase.require_arrays
+
+        def logged(self: StoredCase) -> None:
+            check(self)
+            with open(log, "a") as file:
+                file.write(f"{self.case.id} by {os.getpid()}\n")
+
+        monkeypatch.setattr(StoredCase, "require_arrays", logged)
+        for _ in range(2):
+            process = multiprocessing.get_context("fork").Process(target=lambda: cases.read(1, (0, 0, 0), (4, 4, 4)) and None)
+            process.start()
+            process.join()
+            assert process.exitcode == 0
+        for _ in range(2):
+            cases.read(1, (0, 0, 0), (4, 4, 4))
+        assert len(log.read_text().splitlines()) == 1
+        pickle.loads(pickle.dumps(cases)).read(1, (0, 0, 0), (4, 4, 4))
+        assert len(log.read_text().splitlines()) == 2
+
+
+class TestNativeLesions:
+    def test_resampling_shows_in_them(self, make_dataset: MakeDataSet, open_store: OpenStore) -> None:
+        dataset = make_dataset(2)
+        own, coarse = (built(dataset, open_store(dataset, spacing=spacing)) for spacing in (None, (9.0, 9.0, 9.0)))
+        for number in range(2):
+            there = own.index(number).native_lesions
+            assert there == tuple(np.bincount(own.index(number).lesions.classes, minlength=2).tolist())
+            assert coarse.index(number).native_lesions == there
+            assert len(coarse.index(number).lesions) < sum(there)
 
 
 def test_cases_of_all_kinds_of_grids_come_back_in_their_own(tmp_path: Path) -> None:

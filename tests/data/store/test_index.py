@@ -9,6 +9,7 @@ from medseg.data.normalisation import Intensities
 from medseg.data.store import CaseIndex, build_index
 from medseg.data.store import index as module
 from medseg.data.store.tables import ArrayTables, FileTables
+from medseg.errors import DataError
 
 INTENSITIES = Intensities((0.0,), (1.0,), (0.0,), (1.0,), eight_bit=False, picture=False)
 EXCLUSIVE = LabelSchema.exclusive({"a": 1, "b": 2, "c": 3, "ignore": 4})
@@ -73,6 +74,26 @@ class TestLesions:
                 index.draw_class(np.random.default_rng(0), 1)
 
 
+class TestNativeLesions:
+    @pytest.mark.parametrize("schema", [EXCLUSIVE, REGIONS], ids=["exclusive", "regions"])
+    def test_they_are_those_of_the_label_before_resampling_class_by_class(self, schema: LabelSchema) -> None:
+        native = blobs((40, 30, 20), seed=2)
+        label = native[::3, ::3, ::3]
+        image = np.zeros((1, *label.shape), dtype=np.float32)
+        index = build_index(label, schema, (3, 3, 3), image, INTENSITIES, native)
+        wanted = tuple(ndimage.label(mask, np.ones((3, 3, 3)))[1] for mask in schema.masks(native))
+        assert index.native_lesions == wanted
+        assert sum(wanted) > len(index.lesions)
+        assert index.native_lesions == build_index(label, schema, (3, 3, 3), image, INTENSITIES, native.transpose(2, 0, 1)).native_lesions
+
+    def test_without_resampling_they_are_the_lesions(self) -> None:
+        index = index_of(blobs((24, 30, 18), seed=1))
+        assert index.native_lesions == tuple(np.bincount(index.lesions.classes, minlength=3).tolist())
+
+    def test_a_case_without_a_label_has_none(self) -> None:
+        assert build_index(None, EXCLUSIVE, (1, 1), np.zeros((1, 4, 4)), INTENSITIES).native_lesions == (0, 0, 0)
+
+
 class TestCounts:
     def test_each_class_counts_its_voxels_whoever_else_has_them(self) -> None:
         label = blobs((30, 30, 10), seed=3)
@@ -133,3 +154,20 @@ class TestTables:
             assert file.read(name).dtype == array.dtype
             assert np.array_equal(file.read(name), array)
         assert np.array_equal(file.read("b", 2, 4), arrays["b"][2:4])
+        assert np.array_equal(FileTables(tmp_path / "t.bin", layout).read("b", 2, 4), arrays["b"][2:4])
+
+    def test_damage_is_found_at_the_first_reading_of_the_array_it_lies_in(self, tmp_path) -> None:
+        data, layout = ArrayTables({"a": np.arange(50), "b": np.arange(50)}).pack()
+        path = tmp_path / "t.bin"
+        path.write_bytes(data[:600] + b"x" + data[601:])
+        file = FileTables(path, layout)
+        assert file.read("a", 3, 4) == [3]
+        for _ in range(2):
+            with pytest.raises(DataError, match=r"t\.bin.*not what was written.*medseg prepare"):
+                file.read("b", 3, 4)
+        path.write_bytes(data[:500])
+        with pytest.raises(DataError, match=r"t\.bin.*too short"):
+            file.read("b")
+        path.unlink()
+        with pytest.raises(DataError, match=r"t\.bin.*No such file"):
+            file.read("a", 3, 4)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 
 from medseg.data.case import Case, DataSet
 from medseg.data.labels import LabelSchema
+from medseg.data.masks import Layer, Masks
 from medseg.data.preparation import CaseArrays, Preparer
 from medseg.data.store import PreparedStore, manifest, prepared, sources
 from medseg.data.store.manifest import MANIFEST, Manifest
@@ -71,7 +74,9 @@ class TestBuilding:
         dataset = make_dataset(4)
         store, preparer = counted(dataset)
         assert store.missing(dataset.cases) == list(dataset.cases)
+        assert store.known(dataset.cases) == []
         store.build(dataset.cases[:2])
+        assert store.known(dataset.cases) == list(dataset.cases[:2])
         assert store.missing(dataset.cases) == list(dataset.cases[2:])
         store.build(dataset.cases)
         store.build(dataset.cases)
@@ -83,7 +88,32 @@ class TestBuilding:
         store, _ = counted(dataset)
         store.build(dataset.cases[:1])
         store.build(dataset.cases, workers=1, progress=lambda done, total: calls.append((done, total)))
-        assert calls == [(1, 3), (2, 3), (3, 3)]
+        assert calls == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+    def test_opening_prepares_what_is_missing_where_it_may(self, make_dataset: MakeDataSet, counted) -> None:
+        dataset = make_dataset(3)
+        store, preparer = counted(dataset)
+        assert len(store.open(dataset.cases, build=True)) == 3
+        rewrite(dataset.cases[1].images[0])
+        touch(dataset.cases[1].images[0])
+        assert len(store.open(dataset.cases, build=True)) == 3
+        assert preparer.asked[3:] == ["case 1"]
+        assert len(list((store.folder / "cases").iterdir())) == 3, "what the earlier file gave is removed"
+
+    def test_a_slow_disk_is_asked_by_several_threads(self, make_dataset: MakeDataSet, open_store: OpenStore, monkeypatch) -> None:
+        dataset = make_dataset(4, shape=(5, 5, 5))
+        store, threads, stamp = open_store(dataset), set(), prepared.stamp
+        store.build(dataset.cases[1:])
+
+        def slow(file: Path) -> tuple[int, int]:
+            time.sleep(0.02)
+            threads.add(threading.get_ident())
+            return stamp(file)
+
+        monkeypatch.setattr(prepared, "_TRIED", 2)
+        monkeypatch.setattr(prepared, "stamp", slow)
+        assert store.missing(dataset.cases) == [dataset.cases[0]]
+        assert len(threads) > 1
 
     def test_opening_asks_for_what_is_missing(self, make_dataset: MakeDataSet, open_store: OpenStore) -> None:
         dataset = make_dataset(3)
@@ -190,6 +220,21 @@ class TestFaults:
             store.build(dataset.cases, workers=1)
         assert len(preparer.asked) <= 2
         assert list((store.folder / "unfinished").iterdir()) == []
+
+    def test_a_store_that_is_a_file_is_named_with_its_key(self, make_dataset: MakeDataSet, tmp_path: Path) -> None:
+        dataset = make_dataset(1)
+        (tmp_path / "file").write_text("no folder")
+        store = PreparedStore(tmp_path / "file", dataset, Preparer("zscore"))
+        for use in (store.missing, store.build, store.open):
+            with pytest.raises(DataError, match=r"file.*(Not a directory).*data\.store"):
+                use(dataset.cases)
+
+    def test_a_spacing_that_no_memory_holds_is_refused_before_anything_is_read(self, make_dataset: MakeDataSet, open_store) -> None:
+        dataset = make_dataset(3)
+        dataset.cases[2].images[0].write_bytes(b"")
+        with pytest.raises(DataError, match=r"data\.spacing=\[0\.001, 0\.001, 0\.001\] would make 48000 x 30000 x 27000 voxels") as error:
+            open_store(dataset, spacing=(0.001, 0.001, 0.001)).build(dataset.cases)
+        assert "case 2" not in str(error.value)
 
     def test_a_file_that_changes_while_it_is_read_is_refused(self, make_dataset: MakeDataSet, counted, monkeypatch) -> None:
         dataset = make_dataset(1)
@@ -331,9 +376,81 @@ class TestDamage:
         rewrite(next(store.folder.glob(f"cases/case-0-*/{name}")))
         assert store.missing(dataset.cases) == []
         assert store.verify(dataset.cases) == [dataset.cases[0]]
+        assert store.known(dataset.cases) == list(dataset.cases)
         assert store.missing(dataset.cases) == [dataset.cases[0]]
         store.build(dataset.cases)
         assert store.verify(dataset.cases) == []
+
+    def test_damaged_lesions_are_made_anew_at_the_next_start_all_at_once(self, make_dataset: MakeDataSet, counted) -> None:
+        dataset = make_dataset(3)
+        store, preparer = counted(dataset)
+        store.build(dataset.cases)
+        for path in store.folder.glob("cases/case-[02]-*/index.bin"):
+            path.write_bytes(bytes(path.stat().st_size))
+        assert len(store.open(dataset.cases, build=True)) == 3
+        assert sorted(preparer.asked[3:]) == ["case 0", "case 2"]
+        assert store.verify(dataset.cases) == []
+
+    def test_no_byte_of_a_manifest_may_change(self, make_dataset: MakeDataSet, open_store: OpenStore) -> None:
+        dataset = make_dataset(1, shape=(5, 5, 5))
+        store = open_store(dataset)
+        store.build(dataset.cases)
+        path = next(store.folder.glob(f"cases/*/{MANIFEST}"))
+        whole = path.read_bytes()
+        digits = [place for place, byte in enumerate(whole) if chr(byte).isdigit()]
+        rng = np.random.default_rng(0)
+        for place in rng.choice(digits, 40, replace=False):
+            path.write_bytes(whole[:place] + (b"1" if whole[place] != ord("1") else b"2") + whole[place + 1 :])
+            assert store.missing(dataset.cases) == list(dataset.cases)
+        for junk in (b"[]", b"{}", b"1", rng.bytes(len(whole)), b"[" * len(whole)):
+            path.write_bytes(junk)
+            assert store.missing(dataset.cases) == list(dataset.cases)
+        store.build(dataset.cases)
+        assert store.verify(dataset.cases) == []
+
+
+class TestRecipe:
+    """What tells that a case is put together in another way."""
+
+    def masks(self, files: int = 3, folder: str = "/data", **changes: object) -> Case:
+        layer = Layer.above([Path(folder, f"m{n}.nii") for n in range(files)], 0, 1)
+        return Case("c", (Path(folder, "i.nii"),), Masks((replace(layer, **changes),), ignore=9), "g")  # type: ignore[arg-type]
+
+    def test_it_depends_on_every_rule_and_file_and_not_on_the_place(self) -> None:
+        def recipe(case: Case, root: str = "/data") -> str:
+            return sources.recipe_of(case, Path(root))
+
+        case = self.masks()
+        others = [
+            self.masks(2),
+            self.masks(values=((1, 2, 1),)),
+            self.masks(background=((0, 1),)),
+            self.masks(unlabelled=True),
+            self.masks(files=0),
+            *(
+                replace(case, label=replace(case.label, **{name: value}))
+                for name, value in (("background", 4), ("ignore", 7), ("keep", True))
+            ),
+            replace(case, label=Masks((*case.label.layers, *case.label.layers), ignore=9)),
+            replace(case, label=case.label.files[0]),
+            replace(case, label=None),
+            replace(case, resample=True),
+            replace(case, id="d"),
+        ]
+        assert len({recipe(one) for one in (case, *others)}) == len(others) + 1
+        assert recipe(self.masks(folder="/moved"), "/moved") == recipe(case) == recipe(replace(case, group="other"))
+        assert recipe(case, "/elsewhere") != recipe(case)
+
+    def test_what_it_cannot_tell_apart_is_refused(self) -> None:
+        with pytest.raises(TypeError, match="object"):
+            sources.recipe_of(replace(self.masks(), channels=object()), Path("/data"))  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("root", ["/data", "data", ".", "/", "data/../data"])
+    def test_paths_are_told_as_pathlib_would(self, root: str) -> None:
+        for text in ("/data/a/b", "data/a", "data/../data/x", "/database/a", "a", "/data"):
+            path = Path(text)
+            wanted = path.relative_to(root) if path.is_relative_to(root) else path.absolute()
+            assert sources.relative(path, Path(root)) == wanted.as_posix()
 
 
 class Other:
@@ -397,7 +514,7 @@ class TestKilling:
         dataset = make_dataset(6)
         store, preparer = counted(dataset)
         other = Other(store, dataset.cases, pause=0.1)
-        assert other.progress() == (1, 6)
+        assert [other.progress(), other.progress()] == [(0, 6), (1, 6)]
         while other.process.is_alive() and not any((store.folder / "unfinished").iterdir()):
             time.sleep(0.01)
         assert other.end(signal.SIGKILL) == -signal.SIGKILL
@@ -413,7 +530,7 @@ class TestKilling:
         dataset = make_dataset(30, shape=(8, 8, 8))
         store = open_store(dataset)
         other = Other(store, dataset.cases, pause=0.1)
-        assert other.progress() == (1, 30)
+        assert [other.progress(), other.progress()] == [(0, 30), (1, 30)]
         assert other.end(signal.SIGINT) == 1
         assert len(store.missing(dataset.cases)) > 20
         assert list((store.folder / "unfinished").iterdir()) == []
@@ -425,10 +542,39 @@ class TestTwoProcesses:
         dataset = make_dataset(4)
         store, preparer = counted(dataset)
         other = Other(store, dataset.cases, pause=0.1)
-        assert other.progress() == (1, 4)
+        assert [other.progress(), other.progress()] == [(0, 4), (1, 4)]
         store.build(dataset.cases)
         assert other.end() == 0
         assert preparer.asked == []
+        assert store.verify(dataset.cases) == []
+
+    def test_without_locks_the_first_to_finish_a_case_wins(self, make_dataset: MakeDataSet, counted, monkeypatch) -> None:
+        dataset = make_dataset(2)
+        one, preparer = counted(dataset)
+        other, _ = counted(dataset)
+        monkeypatch.setattr(prepared.WriteLock, "held", lambda self, stale_after: contextlib.nullcontext(False))
+        arrays = preparer.arrays
+
+        def overtaken(case: Case, labels: LabelSchema) -> CaseArrays:
+            made = arrays(case, labels)
+            if case.id == "case 0":
+                other.build(dataset.cases)
+            return made
+
+        monkeypatch.setattr(preparer, "arrays", overtaken)
+        one.build(dataset.cases, workers=1)
+        assert one.verify(dataset.cases) == []
+        assert len(list((one.folder / "cases").iterdir())) == 2
+        assert list((one.folder / "unfinished").iterdir()) == []
+
+    def test_without_locks_what_is_damaged_gives_way(self, make_dataset: MakeDataSet, counted, monkeypatch) -> None:
+        dataset = make_dataset(1)
+        store, _ = counted(dataset)
+        monkeypatch.setattr(prepared.WriteLock, "held", lambda self, stale_after: contextlib.nullcontext(False))
+        store.build(dataset.cases)
+        rewrite(next(store.folder.glob("cases/*/image.b2nd")))
+        next(store.folder.glob("cases/*/label.b2nd")).unlink()
+        store.build(dataset.cases)
         assert store.verify(dataset.cases) == []
 
     @PROCESSES
