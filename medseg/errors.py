@@ -1,5 +1,11 @@
 """Errors a user can act on: shown as one message without a traceback."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+FAULTS_SHOWN = 5
+
 
 class MedsegError(Exception):
     """Base of every error whose message says what is wrong, where, and what to do.
@@ -16,3 +22,13 @@ class DataError(MedsegError):
 
 class RunError(MedsegError):
     """A run folder or checkpoint that cannot be used; the message names it and the remedy."""
+
+
+def first_few(faults: Sequence[object]) -> str:
+    """The first `FAULTS_SHOWN` faults, a line each, and how many there are more.
+
+    >>> print(first_few(["a", "b", "c", "d", "e", "f"]).splitlines()[-1])
+      ... and 1 more
+    """
+    shown = [f"  {fault}" for fault in faults[:FAULTS_SHOWN]]
+    return "\n".join([*shown, *([f"  ... and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else [])])

@@ -25,7 +25,7 @@ from medseg.data.preparation import PreparedCase, Preparer, foreground_statistic
 from medseg.data.sampling import build_mixture
 from medseg.data.splits import Splits, make_splits, read_split_file, write_splits
 from medseg.data.store import CaseIndex, PreparedStore, StoredCases
-from medseg.errors import DataError
+from medseg.errors import DataError, first_few
 
 if TYPE_CHECKING:
     from medseg.config.schema import DataConfig
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 Stage = Literal["train", "val", "test"]
 
 STAGES: tuple[Stage, ...] = ("train", "val", "test")
-
-FAULTS_SHOWN = 5
 
 CASE_WORKERS = 2
 """Most processes that read whole cases, each one case ahead: more would hold gigabytes of large scans, and scoring takes longer anyway."""
@@ -128,10 +126,8 @@ class SegmentationDataModule(LightningDataModule):
         used = self.used_cases
         faults = layout_errors(self.dataset, used)
         if faults:
-            shown = "\n".join(f"  {fault}" for fault in faults[:FAULTS_SHOWN])
-            more = f"\n  ... and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
             raise DataError(
-                f"the data set '{self.dataset.name}' has {len(faults)} faults; `medseg check` lists all of them:\n{shown}{more}"
+                f"the data set '{self.dataset.name}' has {len(faults)} faults; `medseg check` lists all of them:\n{first_few(faults)}"
             )
         self.store.build(list(used.values()), progress=progress)
 

@@ -32,7 +32,7 @@ def lossless_suffix(suffix: str) -> str:
 
 def suffix_of(path: Path | str) -> str:
     """The suffix that decides the format, in lower case: ".nii.gz" for "a.b.nii.gz", "" for a file that is no image."""
-    name = Path(path).name.lower()
+    name = (path.name if isinstance(path, Path) else Path(path).name).lower()
     return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix)), "")
 
 

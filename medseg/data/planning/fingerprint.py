@@ -18,7 +18,7 @@ from medseg.data.labels import LabelSchema
 from medseg.data.preparation import Preparer
 from medseg.data.store.index import build_index
 from medseg.data.store.sources import recipe_of, relative, stamp
-from medseg.errors import DataError
+from medseg.errors import DataError, first_few
 from medseg.files import write_text
 
 VERSION = 1
@@ -33,8 +33,6 @@ VOXELS = 100_000
 
 MEMORY = 4 * 2**30
 """Bytes that the cases read at once may take, as far as one case alone does not take more."""
-
-FAULTS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -179,13 +177,16 @@ def take_fingerprint(
         if progress is not None:
             progress(len(facts) + len(faults), len(dataset.cases))
     if faults:
-        shown = "\n".join(f"  {fault}" for fault in faults[:FAULTS_SHOWN])
-        more = f"\n  ... and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
-        raise DataError(f"{len(faults)} cases of '{dataset.name}' cannot be read; `medseg check` lists all faults:\n{shown}{more}")
+        raise DataError(f"{len(faults)} cases of '{dataset.name}' cannot be read; `medseg check` lists all faults:\n{first_few(faults)}")
     ordered = tuple(facts[case.id] for case in dataset.cases)
     fingerprint = Fingerprint(dataset.name, dataset.channels, dataset.labels.classes, dataset.spatial_dims, ordered)
     if missing or len(known) != len(ordered):
-        write_text(path, json.dumps(fingerprint.to_dict()))
+        try:
+            write_text(path, json.dumps(fingerprint.to_dict()))
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be written ({error.strerror or error}); set data.store to a folder that you may write"
+            ) from error
     return fingerprint
 
 

@@ -23,13 +23,11 @@ from medseg.data.store.cases import StoredCases
 from medseg.data.store.locks import STALE_AFTER, ReadMark, WriteLock, nobody_reads
 from medseg.data.store.manifest import Manifest, StoredCase, write_case
 from medseg.data.store.sources import Source, content_of, digest_of_bytes, recipe_of, relative, stamp
-from medseg.errors import DataError
+from medseg.errors import DataError, first_few
 from medseg.files import write_text
 
 VERSION = 2
 """To be raised with every change of what preparation makes of a case, so that cases of an older one are not taken for it."""
-
-FAULTS_SHOWN = 5
 
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENOTDIR)  # what systems say of a name that is taken
 _ATTEMPTS = 5
@@ -65,7 +63,7 @@ class PreparedStore:
         self.folder = Path(root).expanduser() / f"{_slug(dataset.name)}-{digest[:12]}"
 
     def missing(self, cases: Sequence[Case]) -> list[Case]:
-        """The cases that are not stored, whose files have changed since, or whose stored files are damaged, as far as sizes and lesions tell."""
+        """The cases that are not stored, whose files have changed since, or which are damaged as far as sizes and lesions tell."""
         return [case for case, stored in zip(cases, self._find(cases), strict=True) if stored is None]
 
     def known(self, cases: Sequence[Case]) -> list[Case]:
@@ -117,10 +115,9 @@ class PreparedStore:
         except OSError as error:
             raise self._unusable("written", error) from error
         if faults:
-            shown = "\n".join(f"  {error}" for _, error in faults[:FAULTS_SHOWN])
-            more = f"\n  ... and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
+            shown = first_few([error for _, error in faults])
             raise DataError(
-                f"{len(faults)} cases of the data set '{self.dataset.name}' cannot be used; `medseg check` lists all faults:\n{shown}{more}"
+                f"{len(faults)} cases of the data set '{self.dataset.name}' cannot be used; `medseg check` lists all faults:\n{shown}"
             )
 
     def open(self, cases: Sequence[Case], cache_gib: float = 0.0, *, build: bool = False) -> StoredCases:

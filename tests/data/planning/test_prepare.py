@@ -281,3 +281,8 @@ class TestArguments:
         _, text = prepared.run("data.spacing=null")
         assert "data.spacing: null" in text
         assert "None" not in text
+
+    def test_a_store_that_cannot_be_written_is_named(self, prepared: Prepared) -> None:
+        (prepared.folder / "file").write_text("")
+        with pytest.raises(DataError, match=r"file.*cannot be written.*data\.store"):
+            prepared.run(f"data.store={prepared.folder / 'file'}")
