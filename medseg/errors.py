@@ -27,8 +27,8 @@ class RunError(MedsegError):
 def first_few(faults: Sequence[object]) -> str:
     """The first `FAULTS_SHOWN` faults, a line each, and how many there are more.
 
-    >>> print(first_few(["a", "b", "c", "d", "e", "f"]).splitlines()[-1])
-      ... and 1 more
+    >>> first_few(["a", "b", "c", "d", "e", "f", "g"]).splitlines()[-2:]
+    ['  e', '  ... and 2 more']
     """
     shown = [f"  {fault}" for fault in faults[:FAULTS_SHOWN]]
     return "\n".join([*shown, *([f"  ... and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else [])])
