@@ -460,6 +460,7 @@ class Other:
         self._done, sender = multiprocessing.Pipe(duplex=False)
 
         def main() -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
             save = manifest.save
             manifest.save = lambda array, path: time.sleep(pause) or save(array, path)
             with open(os.devnull, "w") as sys.stderr:  # its traceback is no news
