@@ -78,6 +78,7 @@ class TestTrainingBytes:
     @pytest.mark.parametrize(("patch", "batch", "half"), [([64, 64, 64], 2, False), ([48, 48, 48], 4, True), ([256, 256], 8, False)])
     def test_it_is_the_peak_of_a_real_step(self, patch: list[int], batch: int, half: bool) -> None:
         command = [sys.executable, "-c", STEP, json.dumps([patch, batch, half])]
-        peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        # What the allocator adds differs from run to run, and only ever adds: the lowest of three is nearest to what the step needs.
+        peak = min(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(3))
         estimate = training_bytes(levels_of(patch, [1.0] * len(patch)), batch, 1, 2, half) - RESERVE
         assert 0.85 * peak < estimate < 1.6 * peak
