@@ -17,7 +17,7 @@ from medseg.data.check_similar import alike
 from medseg.data.check_split import Places, shared_patients
 from medseg.data.splits import Splits
 
-__all__ = ["ClassCount", "Fault", "Inspection", "check_cases", "check_dataset", "inspect_dataset", "layout_errors"]
+__all__ = ["ClassCount", "Fault", "Inspection", "check_dataset", "inspect_dataset", "layout_errors"]
 
 FORMAT = 1
 """Version of the JSON that `Inspection.to_dict` gives."""
@@ -132,14 +132,6 @@ def check_dataset(dataset: DataSet, workers: int | None = None, progress: Callab
     return list(inspect_dataset(dataset, workers=workers, progress=progress).faults)
 
 
-def check_cases(cases: Sequence[Case], dataset: DataSet, workers: int | None = None) -> list[Fault]:
-    """The errors of the cases that a run will use, by the rules of `check_dataset`."""
-    faults = layout_errors(dataset, {case.id for case in cases})
-    for finding in _look(dataset, cases, workers, across=False):
-        faults += finding.faults
-    return [fault for fault in faults if fault.severity == "error"]
-
-
 def layout_errors(dataset: DataSet, used: Container[str]) -> list[Fault]:
     """The errors of the cases in `used` that show without opening a file, and ids that occur twice."""
     faults = [fault for fault in dataset.faults if fault.case in used and fault.severity == "error"]
@@ -151,13 +143,12 @@ def _look(
     cases: Sequence[Case],
     workers: int | None,
     progress: Callable[[int, int], None] | None = None,
-    across: bool = True,
 ) -> list[Finding]:
     findings = []
     unlabelled = {case.id for case in dataset.test_cases if case.label is None}
     # Decompression and NumPy let go of the interpreter's lock, and threads need not send arrays: processes were no faster.
     with ThreadPoolExecutor(max(1, workers or _processors())) as pool:
-        for finding in pool.map(lambda case: check_case(case, dataset, case.id not in unlabelled, across), cases):
+        for finding in pool.map(lambda case: check_case(case, dataset, case.id not in unlabelled), cases):
             findings.append(finding)
             if progress is not None:
                 progress(len(findings), len(cases))

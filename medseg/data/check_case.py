@@ -66,18 +66,17 @@ class Finding:
         self.faults.append(Fault("warning", self.case.id, file, message, remedy))
 
 
-def check_case(case: Case, dataset: DataSet, needs_label: bool, across: bool = True) -> Finding:
+def check_case(case: Case, dataset: DataSet, needs_label: bool) -> Finding:
     """Read all files of a case.
 
     Args:
         case: The case.
         dataset: The data set that it belongs to.
         needs_label: Whether it is a fault to have none.
-        across: Whether to measure what cases are compared by (signature and ranges).
     """
     finding = Finding(case)
     try:
-        geometry = _check_images(case, dataset, finding, across)
+        geometry = _check_images(case, dataset, finding)
         if case.label is not None:
             _check_label(case, dataset, geometry, finding)
     except Exception as error:  # folders that may not be listed, memory that is not there: the other cases are looked at all the same
@@ -87,7 +86,7 @@ def check_case(case: Case, dataset: DataSet, needs_label: bool, across: bool = T
     return finding
 
 
-def _check_images(case: Case, dataset: DataSet, finding: Finding, across: bool) -> Geometry | None:
+def _check_images(case: Case, dataset: DataSet, finding: Finding) -> Geometry | None:
     """Read the channels one after the other, so that memory holds one. Returns the grid of the first readable one."""
     reference: Geometry | None = None
     channels, complete, digest = 0, True, hashlib.blake2b(digest_size=16)
@@ -104,7 +103,7 @@ def _check_images(case: Case, dataset: DataSet, finding: Finding, across: bool) 
         finite = _check_voxels(path, image, finding)
         if geometry.spatial_dims != dataset.spatial_dims:
             finding.error(path, f"is {geometry.spatial_dims}-D, the data set {dataset.spatial_dims}-D", "convert it, or remove the case")
-        elif across and finite:
+        elif finite:
             signatures.append(_measure(image, geometry, finding))
         if reference is None:
             reference = geometry

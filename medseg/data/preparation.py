@@ -89,12 +89,6 @@ class PreparedCase:
     original: Geometry
     reference: np.ndarray | None
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the arrays in bytes, shared ones counted once."""
-        arrays = {id(array): array for array in (self.image, self.label, self.reference) if array is not None}
-        return sum(array.nbytes for array in arrays.values())
-
 
 class Preparer:
     """Reads cases, turns them to canonical axes, resamples and normalises them.

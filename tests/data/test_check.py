@@ -12,7 +12,7 @@ from PIL import Image
 
 from medseg.data import check_case
 from medseg.data.case import Case, DataSet, Fault
-from medseg.data.check import check_cases, check_dataset, inspect_dataset, layout_errors
+from medseg.data.check import check_dataset, inspect_dataset, layout_errors
 from medseg.data.formats.decathlon import Decathlon
 from medseg.data.formats.folders import Folders
 from medseg.data.formats.nnunet import NnUNet
@@ -127,8 +127,6 @@ class TestErrors:
         assert [(fault.case, fault.file.name if fault.file else "") for fault in named] == [("c1", file)]
         assert named[0].remedy
         assert all(fault.case == "c1" for fault in errors)
-        assert check_cases(dataset.cases, dataset) == errors
-        assert check_cases([case for case in dataset.cases if case.id != "c1"], dataset) == []
 
     def test_a_faultless_set_has_no_faults(self, tmp_path: Path) -> None:
         assert check_dataset(make_dataset(tmp_path)) == []
@@ -201,7 +199,6 @@ class TestWarnings:
     def only(self, dataset: DataSet) -> Fault:
         (fault,) = check_dataset(dataset)
         assert fault.severity == "warning"
-        assert check_cases(dataset.cases, dataset) == []
         return fault
 
     def test_an_empty_mask(self, tmp_path: Path) -> None:

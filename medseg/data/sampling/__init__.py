@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medseg.data.sampling.base import Sampler
-from medseg.data.sampling.boxes import crop, foreground_of, patch_start
+from medseg.data.sampling.boxes import patch_start
 from medseg.data.sampling.exposure import LesionSizes
 from medseg.data.sampling.hard_case import HardCase
 from medseg.data.sampling.mixture import Mixture, build_mixture
@@ -20,7 +20,5 @@ __all__ = [
     "Random",
     "Sampler",
     "build_mixture",
-    "crop",
-    "foreground_of",
     "patch_start",
 ]

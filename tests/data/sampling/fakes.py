@@ -16,7 +16,6 @@ from medseg.data.geometry import Geometry
 from medseg.data.labels import LabelSchema
 from medseg.data.normalisation import Intensities
 from medseg.data.preparation import PreparedCase
-from medseg.data.sampling import crop
 from medseg.data.store.index import CaseIndex, build_index
 
 LESION = LabelSchema.exclusive({"lesion": 1, "ignore": 2})
@@ -107,3 +106,26 @@ class Shaky(Augmentation):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         made = [self.apply(i.cpu().numpy(), ids.cpu().numpy(), d) for i, ids, d in zip(images, labels, draws, strict=True)]
         return torch.stack([torch.from_numpy(i) for i, _ in made]), torch.stack([torch.from_numpy(ids)[None] for _, ids in made])
+
+
+def crop(array: np.ndarray, start: Sequence[int], patch: Sequence[int], fill: np.ndarray | int) -> np.ndarray:
+    """Copies a patch out of the last axes of `array`.
+
+    Args:
+        array: (*leading, *spatial).
+        start: First voxel, one coordinate a spatial axis; may lie outside.
+        patch: Size in voxels.
+        fill: Value of voxels outside the array, broadcast against (*leading, *patch).
+    """
+    spatial = array.shape[-len(patch) :]
+    inside = [(min(max(a, 0), s), max(min(a + p, s), 0)) for a, p, s in zip(start, patch, spatial, strict=True)]
+    source: tuple[Any, ...] = (..., *(slice(low, high) for low, high in inside))
+    part = array[source]
+    if part.shape[-len(patch) :] == tuple(patch):
+        return part.copy()
+    out = np.empty((*array.shape[: -len(patch)], *patch), dtype=array.dtype)
+    out[...] = fill
+    target: tuple[Any, ...] = (..., *(slice(low - a, high - a) for (low, high), a in zip(inside, start, strict=True)))
+    if part.size:
+        out[target] = part
+    return out

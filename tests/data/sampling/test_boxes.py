@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medseg.data.labels import IGNORE
-from medseg.data.sampling import crop, foreground_of, patch_start
-from tests.data.sampling.fakes import ORGANS
+from medseg.data.sampling import patch_start
+from tests.data.sampling.fakes import crop
 
 
 class TestPatchStart:
@@ -46,8 +45,3 @@ class TestCrop:
     @pytest.mark.parametrize("start", [-9, -4, 5, 12])
     def test_a_box_beside_the_array_is_filled_whole(self, start: int) -> None:
         np.testing.assert_array_equal(crop(np.ones((5, 5)), (0, start), (5, 4), fill=3), np.full((5, 4), 3))
-
-
-def test_foreground_is_what_belongs_to_a_class() -> None:
-    label = np.array([0, 1, 3, IGNORE, 0], np.uint8)
-    np.testing.assert_array_equal(foreground_of(label, ORGANS), [False, True, True, False, False])
