@@ -16,15 +16,16 @@ MAY_IMPORT = {
     "losses": {"config"},
     "networks": {"config"},
     "metrics": set(),
-    "data": {"config"},
+    "html": set(),
+    "data": {"config", "html"},
     "inference": {"config", "networks", "data"},
-    "evaluation": {"metrics", "data"},
+    "evaluation": {"config", "metrics", "data", "html"},
     "training": {"config", "losses", "networks", "data", "metrics", "inference", "evaluation"},
 }
 LIBRARIES = {
     "config": {"yaml", "omegaconf"},
     "losses": {"torch", "numpy", "scipy", "triton"},
-    "metrics": {"torch", "torchmetrics", "numpy", "scipy"},
+    "metrics": {"torch", "torchmetrics", "numpy", "scipy", "skimage"},
 }
 
 

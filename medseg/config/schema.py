@@ -176,8 +176,24 @@ class ValidationConfig:
 
     every_epochs: int = 1
     """Validate after every so many epochs, and after the last."""
-    monitor: Literal["dice", "iou", "lesion_f1"] = "dice"
-    """Mean over classes and cases that chooses `best.ckpt`."""
+    monitor: str | None = None
+    """Metric whose mean over classes and cases chooses `best.ckpt`; null: `evaluation.primary`."""
+
+
+@dataclass
+class PostprocessingConfig:
+    """What is done to a label map after the network, by class name. Chosen on the validation cases, or given here."""
+
+    choose: bool = False
+    """Choose all of it on the validation cases by `evaluation.primary`, once training has ended; each step must earn its place."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Class -> probability from which a voxel may belong to it."""
+    minimum_size: dict[str, float] = field(default_factory=dict)
+    """Class -> components smaller than this many mm^3 (mm^2 in 2-D) are removed."""
+    largest_component: list[str] = field(default_factory=list)
+    """Classes of which only the largest component is kept."""
+    fill_holes: list[str] = field(default_factory=list)
+    """Classes whose holes (background enclosed by the class) are filled."""
 
 
 @dataclass
@@ -192,6 +208,44 @@ class InferenceConfig:
     """Weight of a voxel within its window."""
     batch_size: int = 4
     """Windows a forward pass."""
+    mirror_axes: list[int] = field(default_factory=list)
+    """Test-time augmentation: the image is also predicted mirrored along every combination of these axes, and logits are averaged."""
+    skip: Literal["none", "nonzero", "body"] = "none"
+    """Windows that are not looked at, and are background: `nonzero`: all voxels 0 in every channel; `body`: outside the body (air in CT)."""
+    postprocessing: PostprocessingConfig = field(default_factory=PostprocessingConfig)
+    """What follows the network."""
+
+
+@dataclass
+class EvaluationConfig:
+    """Which numbers are computed, and by which rules. See `medseg.metrics.MetricOptions`."""
+
+    metrics: list[str] = field(default_factory=list)
+    """Keys of `medseg.metrics.METRICS`; empty: the standard ones."""
+    primary: str = "dice"
+    """The one metric that `medseg compare` tests, declared before training; all others are exploratory."""
+    margin: float = 0.01
+    """Two methods are practically equal when the primary metric's difference lies within this."""
+    tolerances: list[float] | dict[str, list[float]] = field(default_factory=lambda: [1.0, 2.0, 3.0])
+    """Of the normalised surface Dice, in mm: for all classes, or for each by name. Choose them from the error between two readers."""
+    both_empty: Literal["exclude", "best"] = "exclude"
+    """A class empty in prediction and reference: left out of the means and counted, or the best value (BraTS, ISLES)."""
+    penalty: Literal["diagonal", "inf", "nan"] | float = "diagonal"
+    """A distance where just one of the masks is empty: the image's diagonal, infinity, left out, or a number in mm (BraTS: 374)."""
+    beta: float = 2.0
+    """Weight of recall against precision in `f_beta`."""
+    connectivity: Literal["faces", "edges", "corners"] = "corners"
+    """What makes voxels one lesion: 6, 18 or 26 neighbours (4, 8, 8 in 2-D)."""
+    lesion_iou: float = 0.0
+    """0: a lesion is found when one voxel overlaps. Above: lesions are paired one to one, with at least this IoU."""
+    minimum_lesion: float = 0.0
+    """Reference lesions below this many mm^3 (mm^2 in 2-D) are not scored."""
+    brats: Literal["gli", "met"] = "gli"
+    """Which settings of the BraTS-2023 lesion-wise scores."""
+    probabilities: bool = True
+    """Whether the closing evaluation also looks at probabilities: FROC, average precision and calibration."""
+    report: bool = True
+    """Whether a run ends with its report."""
 
 
 @dataclass
@@ -211,6 +265,7 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seed: int = 0
     """Seed of patches, augmentation and weights."""
     runs_dir: str = "runs"
