@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import medseg
+from medseg.arguments import build_parser
 from medseg.errors import MedsegError
 
 if TYPE_CHECKING:
-    from medseg.data.case import Case
     from medseg.training.run_folder import RunFolder
 
 
@@ -21,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong config or command line, 130 interrupted."""
     options = parse(arguments)
     try:
-        return options.run(options)
+        return VERBS[options.verb](options)
     except MedsegError as error:
         if options.debug:
             raise
@@ -49,81 +48,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if rest:
         options.overrides = [*options.overrides, *rest]
     return options
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Describe all commands."""
-    parser = argparse.ArgumentParser(prog="medseg", description=medseg.__doc__, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"medseg {medseg.__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        sub.set_defaults(run=run)
-        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
-        return sub
-
-    def takes_config(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("config", metavar="CONFIG", help="a name (focal_tversky), a file name or a path")
-        sub.add_argument("overrides", metavar="key=value", nargs="*", help="settings that replace the file's: loss.terms[0].weight=0.5")
-
-    takes_config(command("train", train, "train, then score the best checkpoint"))
-    takes_config(command("config", show_config, "print the resolved config as YAML"))
-    sub = command("check", check, "report every fault of the config's data set at once, and how frequent its classes are")
-    sub.add_argument("--json", metavar="FILE", help="also write the report as JSON; -: to the standard output, and nothing else there")
-    sub.add_argument("--workers", metavar="N", type=int, help="threads that read files; all processors by default")
-    takes_config(sub)
-
-    sub = command("prepare", prepare, "measure a data set, plan the training of it, and store its prepared cases")
-    takes_config(sub)
-    sub.add_argument("--memory", metavar="GIB", type=float, help="memory of the device that will train, 8 by default")
-    sub.add_argument("--out", metavar="PLAN", type=Path, help="the plan, a config to edit and to train; <name>.plan.yaml by default")
-    sub.add_argument("--replan", action="store_true", help="write an existing plan anew")
-
-    sub = command("show", show, "draw training patches, as read and as the network sees them")
-    takes_config(sub)
-    sub.add_argument("--out", metavar="PNG", type=Path, default=Path("patches.png"), help="the picture, patches.png by default")
-    sub.add_argument("--patches", metavar="N", type=int, default=24, help="how many, 24 by default")
-    sub.add_argument("--planes", type=int, choices=(1, 2, 3), default=1, help="of volumes: axial, coronal and sagittal cuts")
-    sub.add_argument("--channel", metavar="NAME", help="which channel; colours, or the first one, by default")
-
-    sub = command("resume", resume, "go on with an interrupted run, in its own folder")
-    sub.add_argument("folder", metavar="RUN", type=Path, help="runs/<name>/<timestamp>-<id>")
-    sub.add_argument("overrides", metavar="key=value", nargs="*", help="settings that replace the run's")
-
-    sub = command("finetune", finetune, "train from the weights of another run")
-    sub.add_argument("--from", dest="source", metavar="RUN", type=Path, required=True, help="run folder or checkpoint with the weights")
-    takes_config(sub)
-
-    sub = command("sweep", sweep, "train losses x seeds; a rerun skips what is finished")
-    sub.add_argument("config", metavar="SWEEP", help="a sweep file, such as configs/sweeps/small_lesion.yaml")
-    sub.add_argument("overrides", metavar="key=value", nargs="*", help="settings that replace the sweep file's: seeds=[0,1]")
-
-    sub = command("predict", predict, "write label maps in the images' own geometry")
-    sub.add_argument("folder", metavar="RUN", type=Path, help="run folder or checkpoint")
-    sub.add_argument("--input", type=Path, required=True, help="folder of images, or one image")
-    sub.add_argument("--output", type=Path, required=True, help="folder for the label maps")
-    sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
-    sub.add_argument("--overwrite", action="store_true", help="predict cases again whose label map exists")
-
-    sub = command("evaluate", evaluate, "score label maps against references, case by case")
-    sub.add_argument("--pred", type=Path, required=True, help="folder of predicted label maps")
-    against = sub.add_mutually_exclusive_group(required=True)
-    against.add_argument("--ref", type=Path, help="folder of reference label maps, named as the predictions")
-    against.add_argument(
-        "--config", dest="dataset", metavar="CONFIG", help="take the references of this config's data set; key=value may follow"
-    )
-    sub.add_argument("--part", choices=("all", "train", "test"), help="with --config: which of its cases, all by default")
-    sub.add_argument("overrides", metavar="key=value", nargs="*", help="with --config: settings that replace the file's")
-    sub.add_argument("--out", type=Path, required=True, help="folder for cases.csv, lesions.csv and summary.json")
-    sub.add_argument("--classes", nargs="+", metavar="NAME", help="classes to score, the others count as background; all by default")
-
-    sub = command("losses", losses, "list the loss terms, heads and weight maps, or explain one")
-    sub.add_argument(
-        "name", metavar="NAME", nargs="?", help="a loss term, head or weight map: focal_tversky, signed_distance, inverse_component"
-    )
-    return parser
 
 
 def train(options: argparse.Namespace) -> int:
@@ -252,38 +176,138 @@ def predict(options: argparse.Namespace) -> int:
     """`medseg predict`: 1 when a case failed, after predicting the others."""
     from rich.console import Console
 
+    from medseg.errors import RunError
     from medseg.inference import predict_run
 
+    runs = [*options.runs, *options.model]
+    if not runs:
+        raise RunError("which run? give a run folder, a checkpoint or a package: medseg predict RUN --input ... --output ...")
     result = predict_run(
-        options.folder, options.input, options.output, overwrite=options.overwrite, device=options.device, console=Console()
+        runs,
+        options.input,
+        options.output,
+        overwrite=options.overwrite,
+        device=options.device,
+        average=options.average,
+        probabilities=options.probabilities,
+        format=options.format,
+        console=Console(),
     )
     print(f"{len(result.written)} predicted, {len(result.kept)} kept, {len(result.failed)} failed: {options.output}")
     return result.exit_code
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """`medseg evaluate`: 1 when a prediction is missing or a case cannot be scored, after scoring the others."""
-    from rich.console import Console
-    from rich.progress import track
-
+    """`medseg evaluate`: 1 when a prediction is missing or unusable or a case cannot be scored, after scoring the others."""
     from medseg.errors import DataError
-    from medseg.evaluation import evaluate_dataset, evaluate_folders, print_evaluation
 
-    def progress(cases: Iterable[Case], total: int) -> Iterable[Case]:
-        return track(cases, "scoring", total=total, transient=True)
+    overrides, folder = split_overrides(options)
+    if folder is not None:
+        if any((options.pred, options.ref, options.dataset, options.out, options.partial, options.ignore is not None, options.classes)):
+            raise DataError("give either a RUN, or --pred with --ref or --config; a run is scored on its own cases, into its own folder")
+        from medseg.training.rescore import rescore
+
+        return _close(rescore(folder, overrides))
+    if options.pred is None or options.out is None or (options.ref is None and options.dataset is None):
+        raise DataError("what to score? give a RUN, or --pred FOLDER --out FOLDER with --ref FOLDER or --config CONFIG")
+    return _evaluate_folders(options, overrides)
+
+
+def split_overrides(options: argparse.Namespace) -> tuple[list[str], Path | None]:
+    """The `key=value` words of `medseg evaluate`, also those that follow `--classes` or stand in RUN's place, and RUN."""
+    words = [word for word in (options.run_folder, *(options.classes or ())) if word is not None and "=" in word]
+    if options.classes:
+        options.classes = [word for word in options.classes if "=" not in word]
+    run = options.run_folder
+    runs = [word for word in (run, *options.overrides) if word is not None and ("=" not in word or Path(word).exists())]
+    overrides = [word for word in (*words, *options.overrides) if word not in runs]
+    return overrides, Path(runs[0]) if runs else None
+
+
+def _evaluate_folders(options: argparse.Namespace, overrides: list[str]) -> int:
+    from medseg.config import load_config, load_evaluation, to_dict
+    from medseg.errors import DataError
 
     if options.dataset is None:
-        if options.part or options.overrides:
-            raise DataError("--part and key=value belong to --config, not to --ref; remove them")
-        result = evaluate_folders(options.pred, options.ref, options.out, classes=options.classes, progress=progress)
+        if options.part:
+            raise DataError("--part belongs to --config, not to --ref; remove it")
+        section, data = load_evaluation(overrides), None
     else:
-        from medseg.config import load_config
-        from medseg.data.modules import read_dataset
+        if options.ignore is not None:
+            raise DataError("--ignore belongs to --ref; the data set of --config knows its own ignore value")
+        config = load_config(options.dataset, overrides)
+        section, data = config.evaluation, to_dict(config)["data"]
 
-        dataset = read_dataset(load_config(options.dataset, options.overrides).data)
-        result = evaluate_dataset(options.pred, dataset, options.out, options.part or "all", options.classes, progress)
-    print_evaluation(result, options.out, Console())
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from medseg.data.modules import read_dataset
+    from medseg.evaluation import Settings, evaluate_dataset, evaluate_folders, metric_options, print_evaluation
+
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("scoring")
+        settings = Settings(
+            options.out,
+            classes=options.classes,
+            options=metric_options(section),
+            primary=section.primary,
+            partial=options.partial,
+            images=options.images,
+            data=data,
+            workers=options.workers,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+        if options.dataset is None:
+            result = evaluate_folders(options.pred, options.ref, settings, ignore=options.ignore)
+        else:
+            result = evaluate_dataset(options.pred, read_dataset(config.data), settings, options.part or "all")
+    print_evaluation(result, options.out, console)
     return result.exit_code
+
+
+def postprocess(options: argparse.Namespace) -> int:
+    """`medseg postprocess`."""
+    from rich.console import Console
+
+    from medseg.training.postprocess import postprocess_run
+
+    postprocess_run(options.folder, Console())
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """`medseg report`."""
+    from rich.console import Console
+
+    from medseg.evaluation.report import write_report
+
+    console = Console()
+    path = write_report(options.folder, options.out, console=console)
+    console.print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """`medseg compare`."""
+    from rich.console import Console
+
+    from medseg.evaluation.compare import compare_runs
+
+    compare_runs(options.runs, options.out, metric=options.metric, margin=options.margin, baseline=options.baseline, console=Console())
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """`medseg export`."""
+    from rich.console import Console
+
+    from medseg.inference.export import export_run
+
+    console = Console()
+    path = export_run(options.folder, options.out, options.to, licence=options.licence, console=console)
+    console.print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)
+    return 0
 
 
 def losses(options: argparse.Namespace) -> int:
@@ -292,3 +316,23 @@ def losses(options: argparse.Namespace) -> int:
 
     print(listing() if options.name is None else description(options.name))
     return 0
+
+
+VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "train": train,
+    "config": show_config,
+    "check": check,
+    "prepare": prepare,
+    "show": show,
+    "resume": resume,
+    "finetune": finetune,
+    "sweep": sweep,
+    "predict": predict,
+    "evaluate": evaluate,
+    "postprocess": postprocess,
+    "report": report,
+    "compare": compare,
+    "export": export,
+    "losses": losses,
+}
+"""The commands of `medseg.arguments`."""

@@ -14,9 +14,12 @@ import yaml
 from PIL import Image
 
 import medseg
-from medseg.cli import build_parser, main, parse
+from medseg.cli import VERBS, build_parser, main, parse, split_overrides
 
-COMMANDS = ("train", "resume", "finetune", "sweep", "predict", "evaluate", "config", "check", "losses")
+COMMANDS = (
+    *("train", "resume", "finetune", "sweep", "predict", "evaluate", "postprocess", "report", "compare", "export"),
+    *("config", "check", "prepare", "show", "losses"),
+)
 
 
 class TestHelp:
@@ -33,6 +36,9 @@ class TestHelp:
             main([command, "--help"])
         assert caught.value.code == 0
         assert "usage: medseg" in capsys.readouterr().out
+
+    def test_every_command_of_the_parser_has_a_function(self) -> None:
+        assert set(VERBS) == set(COMMANDS)
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
@@ -224,7 +230,9 @@ class TestEvaluate:
         assert main([*command, *config, "--part", "train"]) == 0
         assert "1.000" in capsys.readouterr().out
         assert main([*command, "--ref", str(tmp_path / "masks"), "--part", "train"]) == 1
-        assert "belong to --config" in capsys.readouterr().err
+        assert "--part belongs to --config" in capsys.readouterr().err
+        assert main([*command, *config, "--ignore", "3"]) == 1
+        assert "--ignore belongs to --ref" in capsys.readouterr().err
 
     def test_a_missing_prediction_fails_without_losing_the_rest(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_folders(tmp_path / "ref", ["a", "b"])
@@ -234,21 +242,35 @@ class TestEvaluate:
         assert "b" in capsys.readouterr().out
         assert (tmp_path / "out" / "summary.json").is_file()
 
+    def test_rules_may_be_set_for_folders(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_folders(tmp_path, ["a"])
+        command = ["evaluate", "--pred", str(tmp_path / "masks"), "--ref", str(tmp_path / "masks"), "--out", str(tmp_path / "out")]
+        assert main([*command, "evaluation.metrics=[iou,nsd]", "evaluation.primary=iou", "evaluation.tolerances=[2.5]"]) == 0
+        summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+        assert set(summary["metrics"]) == {f"{name}{which}" for name in ("iou", "nsd_2.5mm") for which in ("", "/foreground")}
+        assert summary["primary"] == "iou"
+        assert main([*command, "evaluation.metric=[iou]"]) == 2
+        assert "did you mean evaluation.metrics?" in capsys.readouterr().err
+
+    def test_settings_may_follow_the_classes(self) -> None:
+        line = "evaluate --pred p --ref r --out o evaluation.beta=1 --classes a b evaluation.tolerances=[1]"
+        options = parse(line.split())
+        assert split_overrides(options) == (["evaluation.beta=1", "evaluation.tolerances=[1]"], None)
+        assert options.classes == ["a", "b"]
+
+    def test_a_run_is_told_from_a_setting(self) -> None:
+        assert split_overrides(parse(["evaluate", "runs/x", "evaluation.beta=1"])) == (["evaluation.beta=1"], Path("runs/x"))
+
+    @pytest.mark.parametrize("arguments", [[], ["--pred", "p"], ["--pred", "p", "--ref", "r"], ["run", "--pred", "p", "--out", "o"]])
+    def test_what_is_not_enough_or_too_much_is_explained(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["evaluate", *arguments]) == 1
+        assert "--pred" in capsys.readouterr().err
+
 
 class TestPredict:
-    def test_label_maps_of_another_checkpoint_are_never_kept_as_this_ones(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        from medseg.inference.files import _claim
-
-        for name in ("a", "b"):
-            (tmp_path / f"{name}.ckpt").write_text(name)
-        out = tmp_path / "out"
-        _claim(out, tmp_path / "a.ckpt", ["x.png"], overwrite=False)
-        (out / "x.png").write_text("")
-        _claim(out, tmp_path / "a.ckpt", ["x.png"], overwrite=False)
-        with pytest.raises(medseg.errors.DataError, match="another checkpoint"):
-            _claim(out, tmp_path / "b.ckpt", ["x.png"], overwrite=False)
-        _claim(out, tmp_path / "b.ckpt", ["x.png"], overwrite=True)
-        assert not (out / "x.png").exists()
+    def test_it_wants_a_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["predict", "--input", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
+        assert "which run?" in capsys.readouterr().err
 
     def test_a_typo_in_the_run_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["predict", str(tmp_path / "nowhere"), "--input", str(tmp_path), "--output", str(tmp_path / "out")]) == 1

@@ -18,14 +18,15 @@ from medseg.config.find import find_config, shipped_configs
 from medseg.config.load import load_file
 from medseg.config.read import write_text
 from medseg.config.resolve import raise_problems, resolve
-from medseg.config.schema import Component, Config, LossConfig, NetworkConfig, TermConfig, WeightSchedule
+from medseg.config.schema import Component, Config, EvaluationConfig, LossConfig, NetworkConfig, TermConfig, WeightSchedule
 from medseg.config.sweep import Sweep, SweepPoint, load_sweep
-from medseg.config.tree import merge, plain, wrap
+from medseg.config.tree import COMMAND_LINE, Node, merge, plain, wrap
 
 __all__ = [
     "Component",
     "Config",
     "ConfigError",
+    "EvaluationConfig",
     "LossConfig",
     "NetworkConfig",
     "Problem",
@@ -37,6 +38,7 @@ __all__ = [
     "from_dict",
     "load_config",
     "load_dict",
+    "load_evaluation",
     "load_fragment",
     "load_sweep",
     "shipped_configs",
@@ -61,6 +63,23 @@ def load_config(config: str, overrides: Sequence[str] = ()) -> Config:
 def load_dict(config: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """`load_config` as a plain dict, complete with defaults."""
     return to_dict(load_config(config, overrides))
+
+
+@dataclasses.dataclass
+class _EvaluationAlone:
+    """A config of which only one section counts."""
+
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+
+def load_evaluation(overrides: Sequence[str] = ()) -> EvaluationConfig:
+    """The rules of an evaluation that belongs to no run: the defaults, and `evaluation.key=value` pairs.
+
+    Raises:
+        ConfigError: With everything that is wrong.
+    """
+    root = resolve(Node({}, COMMAND_LINE), overrides, schema=_EvaluationAlone)
+    return build(_EvaluationAlone, plain(root)).evaluation
 
 
 def load_fragment(config: str, overrides: Sequence[str] = ()) -> dict[str, Any]:

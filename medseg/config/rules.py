@@ -9,6 +9,7 @@ from typing import Any
 from medseg.config.errors import Problem
 from medseg.config.heads import check_heads
 from medseg.config.losses import check_loss
+from medseg.config.metrics import check_metrics
 from medseg.config.tree import KeyPath, Node, key_text, plain
 
 _NAME = re.compile(r"\w[\w.+=-]{0,99}")
@@ -22,6 +23,9 @@ _POSITIVE = (lambda value: value > 0, "must be above 0")
 _POSITIVES = (lambda values: all(value > 0 for value in values), "must hold values above 0 only")
 _SHARE = (lambda value: 0 <= value <= 1, "must lie in [0, 1]")
 _SHARE_BELOW_ONE = (lambda value: 0 <= value < 1, "must lie in [0, 1), 1 left out")
+_NOT_NEGATIVE = (lambda values: all(value >= 0 for value in values.values()), "must hold values of at least 0 only")
+_SHARES = (lambda values: all(0 < value < 1 for value in values.values()), "must hold values between 0 and 1 only, both left out")
+_DISTINCT = (lambda values: len(set(values)) == len(values), "names something twice")
 _NOT_EMPTY = (lambda value: len(value) > 0, "must not be empty")
 
 _FOLDER = (
@@ -60,6 +64,21 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "inference.window": _POSITIVES,
     "inference.overlap": _SHARE_BELOW_ONE,
     "inference.batch_size": _at_least(1),
+    "inference.mirror_axes": (lambda values: all(type(value) is int and value >= 0 for value in values), "must hold axes, counted from 0"),
+    "inference.postprocessing.thresholds": _SHARES,
+    "inference.postprocessing.minimum_size": _NOT_NEGATIVE,
+    "inference.postprocessing.largest_component": _DISTINCT,
+    "inference.postprocessing.fill_holes": _DISTINCT,
+    "evaluation.metrics": _DISTINCT,
+    "evaluation.margin": _POSITIVE,
+    "evaluation.tolerances": (
+        lambda values: all(all(value > 0 for value in one) for one in (values.values() if isinstance(values, dict) else [values])),
+        "must hold distances above 0 only",
+    ),
+    "evaluation.penalty": (lambda value: isinstance(value, str) or value >= 0, "must be at least 0"),
+    "evaluation.beta": _POSITIVE,
+    "evaluation.lesion_iou": _SHARE_BELOW_ONE,
+    "evaluation.minimum_lesion": _at_least(0),
 }
 """Key -> what its value must fulfil when it is given and not null, and how to say it."""
 
@@ -75,8 +94,11 @@ def check_rules(root: Node) -> list[Problem]:
         *_holds_a_batch(root),
         *_weights(root),
         *_shares(root),
+        *_mirrors(root),
+        *_chosen_or_given(root),
         *check_loss(root),
         *check_heads(root),
+        *check_metrics(root),
     ]
 
 
@@ -127,6 +149,28 @@ def _axes_agree(root: Node) -> Iterator[Problem]:
         node = _at(root, path)
         if node and isinstance(node.value, list) and len(node.value) != axes:
             yield Problem(node.origin, key_text(path), f"must have {axes} items as data.patch_size has, got {plain(node)}")
+
+
+def _mirrors(root: Node) -> Iterator[Problem]:
+    """Test-time mirroring is along axes that the images have."""
+    patch, mirror = _at(root, ("data", "patch_size")), _at(root, ("inference", "mirror_axes"))
+    if patch and mirror and isinstance(patch.value, list) and isinstance(mirror.value, list):
+        axes = [item.value for item in mirror.value if type(item.value) is int]
+        if any(axis >= len(patch.value) for axis in axes):
+            yield Problem(mirror.origin, "inference.mirror_axes", f"there is no axis {max(axes)}", f"axes are 0 to {len(patch.value) - 1}")
+        elif len(set(axes)) < len(axes):
+            yield Problem(mirror.origin, "inference.mirror_axes", "names an axis twice", "name each once")
+
+
+def _chosen_or_given(root: Node) -> Iterator[Problem]:
+    """Post-processing is either chosen or given."""
+    path: KeyPath = ("inference", "postprocessing")
+    choose = _at(root, (*path, "choose"))
+    for key in ("thresholds", "minimum_size", "largest_component", "fill_holes"):
+        node = _at(root, (*path, key))
+        if choose and choose.value is True and node and node.value:
+            message = "is given, but inference.postprocessing.choose would choose it"
+            yield Problem(node.origin, key_text((*path, key)), message, "remove it, or set choose to false")
 
 
 def _weights(root: Node) -> Iterator[Problem]:

@@ -211,7 +211,7 @@ class InferenceConfig:
     mirror_axes: list[int] = field(default_factory=list)
     """Test-time augmentation: the image is also predicted mirrored along every combination of these axes, and logits are averaged."""
     skip: Literal["none", "nonzero", "body"] = "none"
-    """Windows that are not looked at, and are background: `nonzero`: all voxels 0 in every channel; `body`: outside the body (air in CT)."""
+    """Windows that are not looked at, and are background: `nonzero`: all voxels 0 in every channel; `body`: outside the body."""
     postprocessing: PostprocessingConfig = field(default_factory=PostprocessingConfig)
     """What follows the network."""
 

@@ -65,6 +65,18 @@ def names(registry: Registry) -> tuple[str, ...]:
     return tuple(_entries(PACKAGES, registry))
 
 
+def keys(module: str, variable: str) -> tuple[str, ...]:
+    """The keys of a dict literal that a module assigns, whatever its values are.
+
+    Raises:
+        SignatureError: There is no such dict literal with text keys.
+    """
+    value = _module(PACKAGES, module).assigned.get(variable)
+    if not isinstance(value, ast.Dict) or not all(isinstance(key, ast.Constant) for key in value.keys):
+        raise SignatureError(f"{module}.{variable} is not a dict literal with text keys")
+    return tuple(str(ast.literal_eval(key)) for key in value.keys if key is not None)
+
+
 def signature(registry: Registry, name: str) -> Signature:
     """The signature of a registry's entry."""
     return _signature(PACKAGES, registry, name)

@@ -216,35 +216,57 @@ def resample_to(array: Array, geometry_from: Geometry, geometry_to: Geometry, mo
     tensor = torch.as_tensor(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array
     if mode == "linear" and not tensor.is_floating_point():
         tensor = tensor.float()
-    step = np.linalg.inv(geometry_from.affine) @ geometry_to.affine
-    matrix, offset = step[:dims, :dims], step[:dims, 3]
-    turn = np.abs(matrix - np.diag(np.diag(matrix))) @ np.array(geometry_to.shape)
-    if turn.max() < _ALIGNED_WITHIN:
-        for axis, (scale, start, size) in enumerate(zip(np.diag(matrix), offset, geometry_to.shape, strict=True)):
-            tensor = _resample_axis(tensor, axis + 1, np.arange(size) * scale + start, mode)
+    positions = aligned_positions(geometry_from, geometry_to)
+    if positions is None:
+        step = np.linalg.inv(geometry_from.affine) @ geometry_to.affine
+        tensor = _resample_turned(tensor, step[:dims, :dims], step[:dims, 3], geometry_to.shape, mode)
     else:
-        tensor = _resample_turned(tensor, matrix, offset, geometry_to.shape, mode)
+        for axis, wanted in enumerate(positions, start=1):
+            tensor = read_between(tensor, axis, *_neighbours(wanted, tensor.shape[axis], mode))
     return tensor.numpy() if isinstance(array, np.ndarray) else tensor
 
 
-def _resample_axis(tensor: torch.Tensor, axis: int, positions: np.ndarray, mode: Mode) -> torch.Tensor:
-    """Read a tensor at fractional positions along one axis."""
-    size = tensor.shape[axis]
+def aligned_positions(geometry_from: Geometry, geometry_to: Geometry) -> list[np.ndarray] | None:
+    """Where the voxels of `geometry_to` lie along each axis of `geometry_from`, in its voxels; None where their axes are turned."""
+    dims = geometry_from.spatial_dims
+    step = np.linalg.inv(geometry_from.affine) @ geometry_to.affine
+    matrix, offset = step[:dims, :dims], step[:dims, 3]
+    turn = np.abs(matrix - np.diag(np.diag(matrix))) @ np.array(geometry_to.shape)
+    if turn.max() >= _ALIGNED_WITHIN:
+        return None
+    return [np.arange(size) * scale + start for scale, start, size in zip(np.diag(matrix), offset, geometry_to.shape, strict=True)]
+
+
+def linear_neighbours(positions: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Between which voxels positions along an axis of `size` voxels lie, for `read_between`.
+
+    Returns:
+        The lower voxel of each, and the weight of the one above it; no weights where voxel centres meet voxel centres.
+    """
+    return _neighbours(positions, size, "linear")
+
+
+def _neighbours(positions: np.ndarray, size: int, mode: Mode) -> tuple[np.ndarray, np.ndarray | None]:
     positions = np.clip(positions, 0, size - 1)
-    if np.allclose(positions, np.round(positions), rtol=0, atol=_SAME_WITHIN):
-        mode = "nearest"  # voxel centres meet voxel centres: nothing to interpolate
-    if mode == "nearest":
-        index = np.floor(positions + 0.5).astype(np.int64)
-        if index.size == size and (index == np.arange(size)).all():
-            return tensor
-        return tensor.index_select(axis, torch.as_tensor(index, device=tensor.device))
+    if mode == "nearest" or np.allclose(positions, np.round(positions), rtol=0, atol=_SAME_WITHIN):
+        return np.floor(positions + 0.5).astype(np.int64), None
     low = np.minimum(np.floor(positions), max(size - 2, 0)).astype(np.int64)
+    return low, positions - low
+
+
+def read_between(tensor: torch.Tensor, axis: int, low: np.ndarray, weight: np.ndarray | None) -> torch.Tensor:
+    """Read a tensor along one axis at the voxels `low` (m,), mixed with the voxels above them by `weight` (m,)."""
+    size = tensor.shape[axis]
+    if weight is None:
+        if low.size == size and (low == np.arange(size)).all():
+            return tensor
+        return tensor.index_select(axis, torch.as_tensor(low, device=tensor.device))
     shape = [1] * tensor.ndim
     shape[axis] = -1
-    weight = torch.as_tensor(positions - low, device=tensor.device).to(tensor.dtype).view(shape)
+    factor = torch.as_tensor(weight, dtype=tensor.dtype, device=tensor.device).view(shape)
     below = tensor.index_select(axis, torch.as_tensor(low, device=tensor.device))
     above = tensor.index_select(axis, torch.as_tensor(np.minimum(low + 1, size - 1), device=tensor.device))
-    return torch.lerp(below, above, weight)
+    return torch.lerp(below, above, factor)
 
 
 def _resample_turned(tensor: torch.Tensor, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, ...], mode: Mode) -> torch.Tensor:

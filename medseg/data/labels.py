@@ -235,7 +235,7 @@ class LabelSchema:
             raise ValueError(f"{prob.shape[0]} channels of probabilities, {self.num_outputs(activation)} expected with {activation}")
         written = torch.tensor([0, *self._paint_ids], dtype=torch.uint8, device=prob.device)
         if activation == "softmax":
-            return written[prob.argmax(dim=0)]
+            return written[prob.max(dim=0).indices]
         if not self.overlapping:
             highest, index = prob.max(dim=0)
             return written[torch.where(highest > 0.5, index + 1, 0)]

@@ -80,6 +80,7 @@ class PreparedCase:
         geometry: Grid of `image` and `label`.
         original: Grid of the files.
         reference: uint8 internal ids in the grid of the files, for scoring, or None.
+        intensities: What the normalisation was told of the case, so that raw values can be found again; None where that is not known.
     """
 
     case: Case
@@ -88,6 +89,7 @@ class PreparedCase:
     geometry: Geometry
     original: Geometry
     reference: np.ndarray | None
+    intensities: Intensities | None = None
 
 
 class Preparer:
@@ -158,7 +160,7 @@ class Preparer:
             image = normaliser(arrays.image, arrays.intensities)
         except DataError as error:
             raise DataError(f"{case.images[0]}: {error}") from error
-        return PreparedCase(case, image, arrays.label, arrays.geometry, arrays.original, arrays.reference)
+        return PreparedCase(case, image, arrays.label, arrays.geometry, arrays.original, arrays.reference, arrays.intensities)
 
     def restore(self, prob: torch.Tensor, prepared: PreparedCase) -> torch.Tensor:
         """Takes maps on the prepared grid back to the grid of the files: the inverse of what `prepare` did to the axes and the spacing.

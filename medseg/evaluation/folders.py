@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,16 +11,50 @@ import numpy as np
 
 from medseg.data.case import Case, DataSet
 from medseg.data.formats.layout import assign_groups
-from medseg.data.geometry import Geometry
-from medseg.data.images import RASTER_SUFFIXES, list_images, read_label, stem_of, suffix_of
+from medseg.data.images import read_geometry
 from medseg.data.labels import LabelSchema
+from medseg.data.store import building
 from medseg.errors import DataError
 from medseg.evaluation.labels import find_labels
+from medseg.evaluation.options import check_tolerances
+from medseg.evaluation.pairs import read_pair
+from medseg.evaluation.predictions import files_by_name, match_names
+from medseg.evaluation.probabilities import find_probabilities, score_probabilities
 from medseg.evaluation.scores import write_scores
-from medseg.metrics import LesionRow, Row, count_case, rows_of
+from medseg.metrics import CalibrationRow, CandidateRow, LesionRow, MetricOptions, Row, score_case
 
 Part = Literal["all", "train", "test"]
 """Cases of a data set: all, those to train and validate on, or those kept apart."""
+
+_BYTES = 24
+"""Memory that scoring takes a voxel: both maps as read, their ids, and what is computed on the way."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an evaluation of folders is done.
+
+    Args:
+        out: Folder for `cases.csv`, `lesions.csv` and `summary.json`.
+        classes: Names of the classes to score, the others count as background; None scores all.
+        options: Which metrics, by which rules.
+        primary: The metric that stands first.
+        partial: Whether references without a prediction are left out, as where one fold was predicted; else they count as missed.
+        images: Folder of the images, for the pictures of the report; None shows none.
+        data: The config's `data:` section that tells where the cases are, for the same.
+        workers: Cases at a time; None as many as there are processors, at most 8.
+        progress: Called with the number of cases done and of all.
+    """
+
+    out: Path
+    classes: Sequence[str] | None = None
+    options: MetricOptions = field(default_factory=MetricOptions)
+    primary: str = "dice"
+    partial: bool = False
+    images: Path | None = None
+    data: dict[str, Any] | None = None
+    workers: int | None = None
+    progress: Callable[[int, int], None] | None = None
 
 
 @dataclass
@@ -29,45 +63,44 @@ class Evaluation:
 
     rows: list[Row] = field(default_factory=list)
     lesions: list[LesionRow] = field(default_factory=list)
+    candidates: list[CandidateRow] = field(default_factory=list)
+    calibration: list[CalibrationRow] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     """References without a prediction: scored as empty predictions."""
+    unusable: dict[str, str] = field(default_factory=dict)
+    """Cases whose prediction cannot be used, and why: scored as empty predictions."""
     extra: list[str] = field(default_factory=list)
     """Predictions without a reference: not scored."""
+    left_out: list[str] = field(default_factory=list)
+    """References without a prediction that were left out, since a part was asked for."""
     faults: dict[str, str] = field(default_factory=dict)
-    """Cases that could not be scored, and why."""
+    """Cases whose reference cannot be used, and why: not scored."""
 
     @property
     def exit_code(self) -> int:
-        """1 when a prediction is missing or a case could not be scored, else 0."""
-        return 1 if self.missing or self.faults else 0
+        """1 when a prediction is missing or unusable or a case could not be scored, else 0."""
+        return 1 if self.missing or self.unusable or self.faults else 0
 
 
-def evaluate_folders(
-    pred: Path,
-    ref: Path,
-    out: Path,
-    labels: LabelSchema | None = None,
-    classes: Sequence[str] | None = None,
-    progress: Callable[[Iterable[Case], int], Iterable[Case]] | None = None,
-) -> Evaluation:
-    """Score predictions against references of the same name, whatever their suffixes, and write the tables into `out`.
+def evaluate_folders(pred: Path, ref: Path, settings: Settings, labels: LabelSchema | None = None, ignore: int | None = None) -> Evaluation:
+    """Score predictions against references of the same name, whatever their suffixes, and write the tables into `settings.out`.
 
-    A reference without a prediction counts as missed: its prediction is taken as empty. A case that cannot be scored (unreadable, other
-    grid, unknown label value) is listed in `faults` and left out; the others are scored all the same.
+    A case whose prediction is missing or cannot be used (unreadable, other grid, unknown label value) counts as missed, its prediction
+    taken as empty, and is listed. One whose reference cannot be used is listed and left out.
 
     Args:
-        pred: Folder of predicted label maps.
+        pred: Folder of predicted label maps, also as nnU-Net and MONAI's SaveImage write them.
         ref: Folder of references. A groups.csv (case,group) there or beside it names the patients.
-        out: Folder for `cases.csv`, `lesions.csv` and `summary.json`.
-        labels: Meaning of the label values; None looks for a dataset.json in `ref` and its parent, else takes the integers found.
-        classes: Names of the classes to score, the others count as background; None scores all.
-        progress: Wraps the cases and their number, to show a progress bar.
+        settings: How.
+        labels: Meaning of the label values; None looks for a dataset.json in `ref`, its parent and `pred`, else takes the integers found.
+        ignore: Label value of the references that counts as no voxel at all, where no dataset.json says so.
 
     Raises:
         DataError: When a folder is missing or empty, a name occurs twice, no name is common to both, or no case could be scored.
     """
-    predictions, references = _by_stem(pred, "predictions"), _by_stem(ref, "references")
+    references = files_by_name(ref, "references")
+    predictions = match_names(files_by_name(pred, "predictions"), references.keys())
     if not predictions.keys() & references.keys():
         raise DataError(
             f"{pred}: no prediction has the name of a reference in {ref} "
@@ -75,102 +108,127 @@ def evaluate_folders(
         )
     source = "given"
     if labels is None:
-        labels, source = find_labels(ref, references.values(), predictions.values())
-    return _evaluate(pred, predictions, _cases(references, ref), labels, classes, ref, source, out, progress)
+        labels, source = find_labels((ref, ref.resolve().parent, pred), references.values(), predictions.values(), ignore)
+    return _evaluate(pred, predictions, _cases(references, ref), labels, ref, source, settings)
 
 
-def evaluate_dataset(
-    pred: Path,
-    dataset: DataSet,
-    out: Path,
-    part: Part = "all",
-    classes: Sequence[str] | None = None,
-    progress: Callable[[Iterable[Case], int], Iterable[Case]] | None = None,
-) -> Evaluation:
+def evaluate_dataset(pred: Path, dataset: DataSet, settings: Settings, part: Part = "all") -> Evaluation:
     """Score predictions named after the cases of a data set against its references, however these are put together of files.
 
     Args:
         pred: Folder of predicted label maps.
         dataset: What a format's `read` returned; its groups are the patients.
-        out: As in `evaluate_folders`. A case without a prediction counts as missed here too.
+        settings: How. A case without a prediction counts as missed here too, unless only a part is scored.
         part: Which labelled cases: `train` those that the data set gives to train and validate, `test` those that it keeps apart.
-        classes: As in `evaluate_folders`.
-        progress: As in `evaluate_folders`.
 
     Raises:
         DataError: When the folder is missing or empty, no case of the part has a reference or a prediction, or none could be scored.
     """
-    predictions = _by_stem(pred, "predictions")
     parts = {"train": dataset.cases, "test": dataset.test_cases, "all": (*dataset.cases, *dataset.test_cases)}
     cases = tuple(case for case in parts[part] if case.label is not None)
     if not cases:
         raise DataError(f"{dataset.root}: no case of '{part}' has a reference; choose another part to score")
+    predictions = match_names(files_by_name(pred, "predictions"), [case.id for case in cases])
     if not predictions.keys() & {case.id for case in cases}:
         raise DataError(
             f"{pred}: no prediction has the name of a case of {dataset.name} "
             f"(found: {next(iter(predictions))}, wanted: {cases[0].id}); rename the files or give another folder, data set or part"
         )
-    return _evaluate(pred, predictions, cases, dataset.labels, classes, dataset.root, "the data set", out, progress)
+    return _evaluate(pred, predictions, cases, dataset.labels, dataset.root, "the data set", settings)
 
 
 def _evaluate(
-    pred: Path,
-    predictions: dict[str, Path],
-    cases: Sequence[Case],
-    labels: LabelSchema,
-    classes: Sequence[str] | None,
-    ref: Path,
-    source: str,
-    out: Path,
-    progress: Callable[[Iterable[Case], int], Iterable[Case]] | None,
+    pred: Path, predictions: dict[str, Path], cases: Sequence[Case], labels: LabelSchema, ref: Path, source: str, settings: Settings
 ) -> Evaluation:
-    if classes is not None:
+    if settings.classes is not None:
         try:
-            labels = labels.select(classes)
+            labels = labels.select(settings.classes)
         except ValueError as error:
             raise DataError(f"{ref}: {error}; correct the classes to score") from error
+    try:
+        check_tolerances(settings.options, labels.classes)
+    except ValueError as error:
+        raise DataError(f"evaluation.tolerances: {error}") from error
     names = {case.id for case in cases}
+    absent = [case.id for case in cases if case.id not in predictions]
     result = Evaluation(
-        missing=[case.id for case in cases if case.id not in predictions],
+        missing=[] if settings.partial else absent,
+        left_out=absent if settings.partial else [],
         extra=[name for name in predictions if name not in names],
     )
-    for case in progress(cases, len(cases)) if progress else cases:
-        try:
-            rows, lesions = _score(case, predictions.get(case.id), labels)
-        except DataError as error:
-            result.faults[case.id] = str(error)
-        else:
-            result.rows += rows
-            result.lesions += lesions
-    if not result.rows:
-        raise DataError(f"{pred}: no case could be scored; the first: {next(iter(result.faults.values()))}")
+    scored = [case for case in cases if not settings.partial or case.id in predictions]
+    _score_all(result, scored, predictions, labels, settings)
+    usable = {row.case_id for row in result.rows} - result.unusable.keys() - set(result.missing)
+    if not usable:
+        reasons = [*result.faults.values(), *result.unusable.values()]
+        raise DataError(f"{pred}: no case could be scored; the first: {reasons[0]}")
     result.summary = write_scores(
-        out,
+        settings.out,
         result.rows,
         result.lesions,
+        result.candidates,
+        result.calibration,
+        options=settings.options,
+        primary=settings.primary,
         predictions=str(pred),
         references=str(ref),
+        images=None if settings.images is None else str(settings.images),
+        data=settings.data,
         labels=labels.to_dict(),
         labels_from=source,
         missing=result.missing,
+        unusable=result.unusable,
         extra=result.extra,
+        left_out=len(result.left_out),
         faults=result.faults,
     )
     return result
 
 
-def _by_stem(folder: Path, what: str) -> dict[str, Path]:
-    """Name without suffix -> file."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: the folder of {what} {'is a file' if folder.exists() else 'does not exist'}; give an existing folder")
-    files: dict[str, Path] = {}
-    for path in list_images(folder):
-        other = files.setdefault(stem_of(path), path)
-        if other != path:
-            raise DataError(f"{folder}: holds both {other.name} and {path.name}; keep one label map a case")
-    if not files:
-        raise DataError(f"{folder}: the folder of {what} holds no label map; give the folder that holds the files themselves")
-    return files
+def _score_all(result: Evaluation, cases: Sequence[Case], predictions: dict[str, Path], labels: LabelSchema, settings: Settings) -> None:
+    """Score cases in threads within a bound of memory; the result is in the order of the cases."""
+    scores: dict[str, Evaluation] = {}
+
+    def work(case: Case, step: Callable[[], None]) -> None:
+        scores[case.id] = _score(case, predictions.get(case.id), labels, settings.options)
+
+    finished: list[str] = []
+
+    def done(case: Case) -> None:
+        finished.append(case.id)
+        if settings.progress is not None:
+            settings.progress(len(finished), len(cases))
+
+    for case, error in building.run(cases, work, _cost, workers=settings.workers, done=done):
+        result.faults[case.id] = str(error)
+    for case in cases:
+        one = scores.get(case.id)
+        if one is not None:
+            result.rows += one.rows
+            result.lesions += one.lesions
+            result.candidates += one.candidates
+            result.calibration += one.calibration
+            if case.id not in result.missing:
+                result.unusable |= one.unusable
+
+
+def _score(case: Case, predicted: Path | None, labels: LabelSchema, options: MetricOptions) -> Evaluation:
+    pair = read_pair(case, predicted, labels)
+    spacing = pair.geometry.spacing
+    scores = score_case(case.id, case.group, pair.prediction, pair.reference, labels.classes, labels.membership, spacing, options)
+    one = Evaluation(scores.rows, scores.lesions, unusable={} if pair.fault is None else {case.id: pair.fault})
+    found = None if predicted is None or pair.fault is not None else find_probabilities(predicted, labels, pair.reference.shape)
+    if found is not None:
+        one.candidates, one.calibration = score_probabilities(case, found, pair.reference, labels, spacing, options)
+    return one
+
+
+def _cost(case: Case) -> float:
+    """Bytes that scoring a case takes, told by the header of its reference."""
+    try:
+        return _BYTES * float(np.prod(read_geometry(case.label_file).shape))
+    except DataError:
+        return 0.0  # the fault is told when the case is read
 
 
 def _cases(references: dict[str, Path], ref: Path) -> tuple[Case, ...]:
@@ -180,34 +238,3 @@ def _cases(references: dict[str, Path], ref: Path) -> tuple[Case, ...]:
         if (folder / "groups.csv").is_file():
             return assign_groups(cases, folder, None)[0]
     return tuple(cases)
-
-
-def _score(case: Case, predicted: Path | None, labels: LabelSchema) -> tuple[list[Row], list[LesionRow]]:
-    values, geometry = case.read_label()
-    reference = _ids(values, case.label_file, labels)
-    if predicted is not None:
-        values, found = read_label(predicted)
-        prediction = _ids(values, predicted, labels)
-        difference = _mismatch(predicted, found, case.label_file, geometry)
-        if difference:
-            raise DataError(
-                f"{predicted}: lies in another grid than its reference {case.label_file}: {difference}; resample it to the reference's grid"
-            )
-    else:
-        prediction = np.zeros_like(reference)
-    counts, lesions = count_case(case.id, case.group, prediction, reference, labels.classes, labels.membership, geometry.spacing)
-    return rows_of(counts, labels.classes), lesions
-
-
-def _ids(values: np.ndarray, path: Path, labels: LabelSchema) -> np.ndarray:
-    try:
-        return labels.encode(values)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}; correct the file, or declare the values in dataset.json") from error
-
-
-def _mismatch(prediction: Path, found: Geometry, reference: Path, geometry: Geometry) -> str | None:
-    """What differs between two grids; pictures know their shape alone."""
-    if suffix_of(prediction) in RASTER_SUFFIXES or suffix_of(reference) in RASTER_SUFFIXES:
-        return None if found.shape == geometry.shape else f"shape {found.shape} against {geometry.shape}"
-    return found.mismatch(geometry)

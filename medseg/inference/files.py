@@ -1,13 +1,13 @@
-"""Predict files: a folder of images in, label maps in their own grid out."""
+"""Predict files: images in, label maps in their own grid out."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -18,16 +18,21 @@ from medseg.data.case import Case
 from medseg.data.images import lossless_suffix, write_label
 from medseg.data.preparation import PreparedCase
 from medseg.errors import DataError
-from medseg.files import write_text
-from medseg.inference.load import make_predictor, read_run
+from medseg.inference import note
+from medseg.inference.claims import Claims
+from medseg.inference.ensemble import Average, Ensemble
+from medseg.inference.inputs import Format, find_cases, label_suffix, read_suffix
+from medseg.inference.load import read_run
+from medseg.inference.members import make_ensemble, postprocessing_of, require_alike
 from medseg.inference.predictor import Predictor
+from medseg.inference.probabilities import SUFFIX as PROBABILITIES
+from medseg.inference.probabilities import write_probabilities
 
+POLL = 0.5
+"""Seconds between two looks at what other processes work on."""
 
-class Format(Protocol):
-    """The part of a data format that prediction needs."""
-
-    def find(self, folder: Path, channels: int) -> tuple[Case, ...]:
-        """List the images of a folder, or one image file, as cases without labels."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -36,7 +41,7 @@ class Predictions:
 
     written: list[Path] = field(default_factory=list)
     kept: list[Path] = field(default_factory=list)
-    """Label maps that were there already."""
+    """Label maps that were there already, or that another process made meanwhile."""
     failed: dict[str, str] = field(default_factory=dict)
     """Case id -> why it could not be predicted."""
 
@@ -46,30 +51,65 @@ class Predictions:
         return 1 if self.failed else 0
 
 
+@dataclass
+class _Job:
+    """A case on its way."""
+
+    case: Case
+    label: Path
+    probabilities: Path | None
+    claimed: bool = False
+    prepared: tuple[PreparedCase, ...] = ()
+    error: Exception | None = None
+
+
 def predict_run(
-    run: Path, input: Path, output: Path, *, overwrite: bool = False, device: str = "auto", console: Console | None = None, **overrides: Any
+    runs: Path | Sequence[Path],
+    input: Path,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    device: str = "auto",
+    average: Average = "probabilities",
+    probabilities: bool = False,
+    format: str | None = None,
+    console: Console | None = None,
+    **overrides: Any,
 ) -> Predictions:
-    """Predict a folder of images, or one, with a trained run: `read_run`, its data format, `predict_folder`.
+    """Predict images with a trained run, or with several as an ensemble.
+
+    Several processes may share an output folder: each predicts the cases that no other has claimed, and returns when all are done. So does
+    a second call after an interruption, which keeps what is there.
 
     Args:
-        run: Run folder or checkpoint file.
-        input: Images named as in the run's data set; a single file is one case.
-        output: Folder for the label maps.
+        runs: Run folder, checkpoint file or model package; or several of the same classes and channels.
+        input: What `find_cases` knows: an image, a folder of images in the run's own format or another, DICOM series.
+        output: Folder for the label maps `<case><suffix>`, and `predictions.json`, which says what made them.
         overwrite: Whether to predict again what is there already.
         device: As in `load_predictor`.
+        average: What an ensemble averages, as in `Ensemble`.
+        probabilities: Whether to write `<case>.probabilities.npz` as well: see `ProbabilityMaps`.
+        format: Suffix of the label maps (`.nii.gz`, `.nii`, `.nrrd`, `.mha`, `.png`, `.tif`); None: as the labels of the data set, and
+            .nii.gz for scans of a data set of pictures.
         console: Where progress and failures are shown; None shows nothing.
-        overrides: As in `load_predictor`.
+        overrides: As in `load_predictor`, for each run.
 
     Raises:
-        RunError: When the run cannot be loaded.
-        DataError: When the input cannot be used as a whole.
+        RunError: When a run cannot be loaded, or the runs do not fit together.
+        DataError: When the input or the output cannot be used as a whole.
     """
-    saved = read_run(run)
-    layout = FORMATS[saved.config.data.format.name](**saved.config.data.format.params)
-    cases = find_cases(layout, input, len(saved.channels), output)  # before the network is built: a typo answers at once
-    predictor = make_predictor(saved, device, **overrides)
-    _claim(output, saved.path, [f"{case.id}{saved.suffix}" for case in cases], overwrite)  # last: it may remove old label maps
-    return predict_cases(predictor, cases, output, saved.suffix, overwrite=overwrite, console=console)
+    saved = [read_run(Path(run)) for run in ([runs] if isinstance(runs, str | Path) else runs)]
+    require_alike(saved, average)
+    first, wanted = saved[0], None if format is None else read_suffix(format, saved[0].spatial_dims)
+    layout = FORMATS[first.config.data.format.name](**first.config.data.format.params)
+    cases = find_cases(layout, Path(input), len(first.channels), Path(output))  # before networks are built: a typo answers at once
+    model = make_ensemble(saved, device, average, **overrides)
+    if console is not None and postprocessing_of(saved) is None and any(one.postprocessing for one in saved):
+        console.print("The runs' post-processing differs: none is applied.")
+    jobs = [_job(case, Path(output), label_suffix(case, first.suffix, wanted), probabilities) for case in cases]
+    names = [path.name for job in jobs for path in (job.label, job.probabilities) if path is not None]
+    note.sign(Path(output), note.describe([one.path for one in saved], model), names, overwrite)  # last: it may remove old label maps
+    return _predict(model, jobs, Path(output), overwrite, console)
 
 
 def predict_folder(
@@ -91,7 +131,7 @@ def predict_folder(
     Args:
         predictor: The trained network.
         layout: The format of the data set it was trained on, which knows the files' naming.
-        input: Folder of images, or one image.
+        input: As in `find_cases`.
         output: Folder for the label maps; made if need be.
         channels: Image channels of the network.
         suffix: Suffix of the label maps; lossless PNG is written for JPEG.
@@ -99,89 +139,113 @@ def predict_folder(
         console: Where progress and failures are shown; None shows nothing.
 
     Raises:
-        DataError: When `input` is missing or holds no image, or `output` is the folder of the images or a file.
+        DataError: As `find_cases`.
     """
     cases = find_cases(layout, input, channels, output)
-    return predict_cases(predictor, cases, output, lossless_suffix(suffix), overwrite=overwrite, console=console)
-
-
-def find_cases(layout: Format, input: Path, channels: int, output: Path) -> tuple[Case, ...]:
-    """List the cases to predict, and refuse an output folder that cannot be one."""
-    if not input.exists():
-        raise DataError(f"{input}: does not exist; give a folder of images, or one image")
-    if output.exists() and not output.is_dir():
-        raise DataError(f"{output}: is a file; give a folder for the label maps")
-    folder = input if input.is_dir() else input.parent
-    if output.resolve() == folder.resolve():
-        raise DataError(f"{output}: holds the images, which label maps of the same names would replace; give another output folder")
-    cases = layout.find(input, channels)
-    if not cases:
-        raise DataError(f"{input}: no images here; give the folder that holds the images to predict")
-    names = [case.id for case in cases]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{input}: two images are called '{twice}', and would be predicted into one file; rename one")
-    return cases
-
-
-def predict_cases(
-    predictor: Predictor, cases: Sequence[Case], output: Path, suffix: str, *, overwrite: bool = False, console: Console | None = None
-) -> Predictions:
-    """Predict cases one by one; arguments as in `predict_folder`."""
-    result = Predictions()
-    console = console or Console(quiet=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("predict", total=len(cases))
-        for case in cases:
-            progress.update(task, description=case.id)
-            path = output / f"{case.id}{suffix}"
-            if path.is_file() and not overwrite:
-                result.kept.append(path)
-            else:
-                try:
-                    predict_case(predictor, case, path)
-                except Exception as error:  # whatever is wrong with one case, the others are predicted
-                    reason = str(error) if isinstance(error, DataError) else f"{case.images[0]}: {type(error).__name__}: {error}"
-                    result.failed[case.id] = reason
-                    console.print(f"failed: {reason}", markup=False, highlight=False, soft_wrap=True)
-                else:
-                    result.written.append(path)
-            progress.advance(task)
-        progress.update(task, description="predicted")
-    return result
-
-
-def predict_case(predictor: Predictor, case: Case, path: Path) -> tuple[np.ndarray, PreparedCase]:
-    """Predict one case into a label file, in the grid of its images and in the data set's label values.
-
-    Returns:
-        The predicted ids in that grid, and the prepared case.
-    """
-    prepared = predictor.preparer.prepare(case, predictor.labels)
-    return predict_prepared(predictor, prepared, path), prepared
+    jobs = [_job(case, output, lossless_suffix(suffix), probabilities=False) for case in cases]
+    return _predict(Ensemble([predictor], postprocessing=predictor.postprocessing), jobs, output, overwrite, console)
 
 
 def predict_prepared(predictor: Predictor, prepared: PreparedCase, path: Path) -> np.ndarray:
-    """Predict a case that is prepared already, as `predict_case` does; returns the predicted ids in the grid of its images."""
+    """Predict a prepared case into a label file, in the grid of its images and in the data set's label values.
+
+    Returns:
+        The predicted ids in that grid.
+    """
     ids = predictor.predict(prepared)
     write_label(path, predictor.labels.decode(ids), prepared.original)
     return ids
 
 
-def _claim(output: Path, checkpoint: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Note in the output folder whose predictions it holds, so that another run's are never taken for this one's.
+def _job(case: Case, output: Path, suffix: str, probabilities: bool) -> _Job:
+    return _Job(case, output / f"{case.id}{suffix}", output / f"{case.id}{PROBABILITIES}" if probabilities else None)
 
-    Raises:
-        DataError: Label maps of other weights are there already, or of unknown ones.
-    """
-    note = output / "predictions.json"
-    with checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    present = [name for name in names if (output / name).is_file()]
-    known = json.loads(note.read_text()).get("checkpoint_sha256") if note.is_file() else None
-    if present and known != digest and not overwrite:
-        raise DataError(f"{output}: holds {present[0]}, predicted by another checkpoint; give another folder, or --overwrite")
-    for name in present if known != digest else ():
-        (output / name).unlink()  # an interrupted overwrite must not leave a mixture
-    write_text(note, json.dumps({"checkpoint": str(checkpoint), "checkpoint_sha256": digest}, indent=1) + "\n")
+
+def _predict(model: Ensemble, jobs: Sequence[_Job], output: Path, overwrite: bool, console: Console | None) -> Predictions:
+    """Predict cases one by one, those that other processes have claimed last; the next is read while a GPU predicts."""
+    result, console = Predictions(), console or Console(quiet=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Claims(output) as claims, Progress(*columns, console=console) as progress:
+        task = progress.add_task("predict", total=len(jobs))
+        since = claims.now() if overwrite else None
+        waiting = list(jobs)
+        while waiting:
+            busy = []
+            for job in _ahead(lambda job: _begin(model, job, claims, since), waiting, model.members[0].device.type != "cpu"):
+                progress.update(task, description=job.case.id)
+                if job.claimed:
+                    try:
+                        _finish(model, job, result, console)
+                    finally:
+                        claims.release(job.case.id)
+                elif _done(job, since):
+                    result.kept.append(job.label)
+                else:
+                    busy.append(job)
+                    continue
+                progress.advance(task)
+            if len(busy) == len(waiting):
+                progress.update(task, description="waiting for other processes")
+                time.sleep(POLL)
+            waiting = busy
+        progress.update(task, description="predicted")
+    return result
+
+
+def _begin(model: Ensemble, job: _Job, claims: Claims, since: int | None) -> _Job:
+    """Claim and prepare a case, unless it is done or another process has it."""
+    if _done(job, since) or not claims.take(job.case.id):
+        return job
+    if _done(job, since):  # between the two looks
+        claims.release(job.case.id)
+        return job
+    job.claimed = True
+    try:
+        job.prepared = model.prepare(job.case)
+    except Exception as error:  # reported when its turn comes
+        job.error = error
+    return job
+
+
+def _finish(model: Ensemble, job: _Job, result: Predictions, console: Console) -> None:
+    """Predict and write a prepared case; whatever is wrong with it is reported, and the others are predicted."""
+    try:
+        if job.error is not None:
+            raise job.error
+        found = model.predict(job.prepared, probabilities=job.probabilities is not None)
+        if job.probabilities is not None and found.probabilities is not None:
+            write_probabilities(job.probabilities, found.probabilities, model.labels.classes, found.original)
+        write_label(job.label, model.labels.decode(found.ids), found.original)  # last: it says that the case is done
+    except Exception as error:
+        reason = str(error) if isinstance(error, DataError) else f"{job.case.images[0]}: {type(error).__name__}: {error}"
+        result.failed[job.case.id] = reason
+        console.print(f"failed: {reason}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        result.written.append(job.label)
+    finally:
+        job.prepared = ()
+
+
+def _done(job: _Job, since: int | None) -> bool:
+    """Whether a case's files are there; where everything is predicted again, whether they are newer than the start."""
+    for path in (job.label, job.probabilities):
+        try:
+            if path is not None and (not path.is_file() or (since is not None and path.stat().st_mtime_ns <= since)):
+                return False
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def _ahead(begin: Callable[[Item], Result], items: Iterable[Item], threaded: bool) -> Iterator[Result]:
+    """`begin` of each item; threaded, that of the next one goes on in the background while the caller works."""
+    if not threaded:
+        yield from map(begin, items)
+        return
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        rest = iter(items)
+        coming = [pool.submit(begin, item) for item in (next(rest, None),) if item is not None]
+        while coming:
+            result = coming.pop().result()
+            coming = [pool.submit(begin, item) for item in (next(rest, None),) if item is not None]
+            yield result

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from medseg.data.images import IMAGE_SUFFIXES
 from medseg.data.labels import LabelSchema
 from medseg.data.preparation import Preparer
 from medseg.errors import RunError
+from medseg.inference.postprocessing import FILE as POSTPROCESSING
+from medseg.inference.postprocessing import Postprocessing, read_postprocessing
 from medseg.inference.precision import autocast_dtype, resolve_device, resolve_precision
 from medseg.inference.predictor import Predictor
 from medseg.inference.sliding_window import Blending
@@ -42,6 +45,8 @@ class SavedRun:
     """State dict of the network."""
     heads: Mapping[str, int] = field(default_factory=dict)
     """Channels of each auxiliary head, which prediction leaves out."""
+    postprocessing: Postprocessing | None = None
+    """What follows the network: chosen on the validation cases (the run's `postprocessing.json`), else what the config says."""
 
     @property
     def spatial_dims(self) -> int:
@@ -82,7 +87,7 @@ def load_predictor(
     """Load a run for prediction.
 
     Args:
-        run: A run folder (its best checkpoint is taken, or the last where there is no best) or a checkpoint file.
+        run: A run folder (its best checkpoint is taken, or the last where there is no best), a checkpoint file or a model package.
         device: `auto`, `cpu`, `gpu`, `mps`, or a torch device such as `cuda:1`.
         window: Overrides the config's `inference.window`, and so do the others theirs.
         overlap: `inference.overlap`.
@@ -126,23 +131,30 @@ def make_predictor(
         blending=blending or options.blending,
         batch_size=batch_size or options.batch_size,
         device=target,
+        mirror_axes=options.mirror_axes,
+        skip=options.skip,
         precision=autocast_dtype(resolve_precision(precision, target.type)),
+        postprocessing=saved.postprocessing,
     )
 
 
 def read_run(run: Path) -> SavedRun:
-    """Read what a run folder's best checkpoint, or a checkpoint file, remembers.
+    """Read what a run folder's best checkpoint, a checkpoint file or a model package remembers.
 
     Raises:
         RunError: As `load_predictor`.
     """
     path = find_checkpoint(run)
+    if _is_package(path):
+        from medseg.inference.export.package import read_package  # here, since packages are made of runs that were read
+
+        return read_package(path)
     checkpoint = load_checkpoint(path)
     saved = checkpoint["medseg"]
     try:
         if saved["dataset"]["suffix"] not in IMAGE_SUFFIXES:  # it becomes a part of file names
             raise ValueError(f"label files cannot end in {saved['dataset']['suffix']!r}")
-        return SavedRun(
+        read = SavedRun(
             path=path,
             config=from_dict(saved["config"], str(path)),
             channels=tuple(saved["dataset"]["channels"]),
@@ -152,6 +164,7 @@ def read_run(run: Path) -> SavedRun:
             weights={key.removeprefix(_PREFIX): value for key, value in checkpoint["state_dict"].items() if key.startswith(_PREFIX)},
             heads={name: len(outputs) for name, outputs in saved.get("heads", {}).items()},
         )
+        return replace(read, postprocessing=_postprocessing(read))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
             f"{path}: its description of the run is incomplete ({error!r}); the file is damaged or made by another tool"
@@ -159,6 +172,31 @@ def read_run(run: Path) -> SavedRun:
     except ConfigError as error:
         version = saved.get("version", "an unknown version")
         raise RunError(f"{path}: its config, written by medseg {version}, is not valid in this version:\n{error}") from error
+
+
+def _postprocessing(saved: SavedRun) -> Postprocessing | None:
+    """The run's own post-processing where it was chosen, else its config's; None where there is nothing to do.
+
+    Raises:
+        RunError: It names a class that the run does not have, or its file is damaged.
+    """
+    activation = saved.config.loss.activation
+    chosen = saved.path.parent.parent / POSTPROCESSING
+    if saved.path.parent.name == "checkpoints" and chosen.is_file():
+        found = read_postprocessing(chosen, saved.labels, activation)
+        return found if found.active else None
+    try:
+        return Postprocessing.from_config(saved.config.inference.postprocessing, saved.labels, activation)
+    except RunError as error:
+        raise RunError(f"{saved.path}: its config's inference.{error}") from error
+
+
+def _is_package(path: Path) -> bool:
+    """Whether a file is a model package; torch's checkpoints are ZIP archives too."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "model.json" in archive.namelist()
 
 
 def find_checkpoint(run: Path) -> Path:

@@ -1,154 +1,31 @@
-"""The tidy table: one row per case, class and metric. Every mean, plot and test is a function of it."""
+"""Score one case: all metrics of all classes, as rows of the tidy tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from medseg.metrics.counts import IGNORE, ClassCounts, confusion_table, voxel_counts
-from medseg.metrics.lesions import Components, match_lesions
-from medseg.metrics.measures import METRICS
+from medseg.metrics.lesions import lesion_dice, matched
+from medseg.metrics.measures import chosen
+from medseg.metrics.options import MetricOptions
+from medseg.metrics.policy import evaluate
+from medseg.metrics.rows import LesionRow, Row
+from medseg.metrics.view import CaseView, ClassView
 
-_VOLUMES = ("volume_difference_ml",)  # need millilitres, which a pixel does not have
-
-
-@dataclass(frozen=True)
-class Row:
-    """One metric of one class in one case, with what is needed to judge it."""
-
-    case_id: str
-    group: str
-    """The patient, the unit that is resampled; the case id where none is known."""
-    class_name: str
-    metric: str
-    value: float
-    """NaN where both masks are empty."""
-    ref_empty: bool
-    pred_empty: bool
-    ref_voxels: int
-    pred_voxels: int
-    ref_ml: float
-    """Volume in mL; NaN in 2-D."""
-    pred_ml: float
-    ref_lesions: int
-    """Connected components."""
-    pred_lesions: int
-    spacing: tuple[float, ...]
-    """Voxel size in mm."""
+STANDARD = MetricOptions()
+"""The standard metrics by the standard rules."""
 
 
 @dataclass(frozen=True)
-class LesionRow:
-    """One connected component of one class in one case."""
+class CaseScores:
+    """The rows of one case, or of several."""
 
-    case_id: str
-    group: str
-    class_name: str
-    side: str
-    """`reference` or `prediction`."""
-    voxels: int
-    size: float
-    """mm^3; mm^2 in 2-D."""
-    matched: bool
-    """Whether it shares a voxel with the other map: a reference lesion is then detected, a predicted one not false."""
-
-
-@dataclass(frozen=True)
-class CaseCounts:
-    """What was counted in one case: all its rows are a function of it."""
-
-    case_id: str
-    group: str
-    spacing: tuple[float, ...]
-    classes: tuple[ClassCounts, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> CaseCounts:
-        """Inverse of `to_dict`."""
-        return cls(data["case_id"], data["group"], tuple(data["spacing"]), tuple(ClassCounts(**counts) for counts in data["classes"]))
-
-
-def count_case(
-    case_id: str,
-    group: str,
-    prediction: np.ndarray,
-    reference: np.ndarray,
-    classes: Sequence[str],
-    membership: np.ndarray,
-    spacing: Sequence[float],
-) -> tuple[CaseCounts, list[LesionRow]]:
-    """Count voxels and lesions of every class.
-
-    Ignored voxels of the reference belong to no class in either map, so that a lesion which they cut counts by what is left of it.
-
-    Shape:
-        two uint8 maps of ids (*spatial), membership bool (K, V), one spacing per spatial axis.
-
-    Raises:
-        ValueError: For maps that differ in shape, are not uint8 or hold unknown ids.
-    """
-    membership = np.asarray(membership, dtype=np.bool_)
-    if membership.shape[0] != len(classes) or len(spacing) != reference.ndim:
-        raise ValueError(f"{len(classes)} classes and {len(spacing)} spacings do not fit {membership.shape} and {reference.ndim} axes")
-    tp, fp, fn = voxel_counts(confusion_table(prediction, reference, membership.shape[1]), membership)
-    voxel_size = float(np.prod(spacing))
-    counted: list[ClassCounts] = []
-    lesions: list[LesionRow] = []
-    considered = reference != IGNORE
-    for index, name in enumerate(classes):
-        inside = np.zeros(256, dtype=np.bool_)
-        inside[: membership.shape[1]] = membership[index]
-        ref_lesions, pred_lesions = match_lesions(inside[prediction] & considered, inside[reference])
-        counted.append(
-            ClassCounts(
-                tp=int(tp[index]),
-                fp=int(fp[index]),
-                fn=int(fn[index]),
-                lesion_tp=int(ref_lesions.matched.sum()),
-                lesion_fp=int((~pred_lesions.matched).sum()),
-                lesion_fn=int((~ref_lesions.matched).sum()),
-                pred_lesions=len(pred_lesions),
-                voxel_ml=voxel_size / 1000 if reference.ndim == 3 else float("nan"),
-            )
-        )
-        for side, found in (("reference", ref_lesions), ("prediction", pred_lesions)):
-            lesions += _lesion_rows(case_id, group or case_id, name, side, found, voxel_size)
-    return CaseCounts(case_id, group or case_id, tuple(float(s) for s in spacing), tuple(counted)), lesions
-
-
-def rows_of(case: CaseCounts, classes: Sequence[str]) -> list[Row]:
-    """Compute every metric of every class from a case's counts. Volume rows are left out in 2-D."""
-    rows = []
-    for name, counts in zip(classes, case.classes, strict=True):
-        for metric, measure in METRICS.items():
-            if metric in _VOLUMES and len(case.spacing) == 2:
-                continue
-            rows.append(
-                Row(
-                    case_id=case.case_id,
-                    group=case.group,
-                    class_name=name,
-                    metric=metric,
-                    value=float(measure(counts)),
-                    ref_empty=counts.ref_voxels == 0,
-                    pred_empty=counts.pred_voxels == 0,
-                    ref_voxels=counts.ref_voxels,
-                    pred_voxels=counts.pred_voxels,
-                    ref_ml=counts.ref_voxels * counts.voxel_ml,
-                    pred_ml=counts.pred_voxels * counts.voxel_ml,
-                    ref_lesions=counts.ref_lesions,
-                    pred_lesions=counts.pred_lesions,
-                    spacing=case.spacing,
-                )
-            )
-    return rows
+    rows: list[Row] = field(default_factory=list)
+    """One a class and metric."""
+    lesions: list[LesionRow] = field(default_factory=list)
+    """One a connected component of either map."""
 
 
 def score_case(
@@ -159,20 +36,120 @@ def score_case(
     classes: Sequence[str],
     membership: np.ndarray,
     spacing: Sequence[float],
-) -> list[Row]:
-    """Score one case: `count_case`, then `rows_of`.
+    options: MetricOptions = STANDARD,
+) -> CaseScores:
+    """Score one case.
+
+    Ignored voxels of the reference belong to no class in either map, so that a lesion which they cut counts by what is left of it.
+
+    Args:
+        case_id: Unique name of the case.
+        group: The patient; the case id if empty.
+        prediction: Predicted ids.
+        reference: True ids, 255 where the voxel is ignored.
+        classes: Names of the classes.
+        membership: Which ids belong to which class; classes may overlap.
+        spacing: Voxel size in mm, one per spatial axis.
+        options: Which metrics, and by which rules.
+
+    Shape:
+        prediction, reference: uint8 (*spatial), 2-D or 3-D; membership: bool (K, V).
+
+    Raises:
+        ValueError: For maps that differ in shape, are not uint8 or hold unknown ids, and for unknown metrics.
 
     Example:
         >>> reference = np.array([[0, 1, 1, 0]], np.uint8)
         >>> prediction = np.array([[0, 1, 0, 0]], np.uint8)
-        >>> rows = score_case("a", "", prediction, reference, ["lesion"], np.array([[False, True]]), (1.0, 1.0))
-        >>> [round(row.value, 3) for row in rows if row.metric == "dice"]
+        >>> scores = score_case("a", "", prediction, reference, ["lesion"], np.array([[False, True]]), (1.0, 1.0))
+        >>> [round(row.value, 3) for row in scores.rows if row.metric == "dice"]
         [0.667]
     """
-    counts, _ = count_case(case_id, group, prediction, reference, classes, membership, spacing)
-    return rows_of(counts, classes)
+    names = chosen(options)
+    scores = CaseScores()
+    for view in CaseView(prediction, reference, classes, membership, spacing, options).classes:
+        scores.rows.extend(_rows(case_id, group or case_id, view, names, options))
+        scores.lesions.extend(_lesion_rows(case_id, group or case_id, view, options))
+    return scores
 
 
-def _lesion_rows(case_id: str, group: str, name: str, side: str, found: Components, voxel_size: float) -> Iterable[LesionRow]:
-    for voxels, matched in zip(found.sizes.tolist(), found.matched.tolist(), strict=True):
-        yield LesionRow(case_id, group, name, side, voxels, voxels * voxel_size, matched)
+def score(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    spacing: Sequence[float],
+    metrics: Sequence[str] = (),
+    options: MetricOptions = STANDARD,
+) -> dict[str, float]:
+    """Score one binary mask against another.
+
+    Args:
+        prediction: Predicted mask: boolean, or of zeros and ones.
+        reference: True mask.
+        spacing: Voxel size in mm, one per axis.
+        metrics: Keys of `METRICS`; empty: those of the options.
+        options: The rules.
+
+    Shape:
+        prediction, reference: (*spatial), 2-D or 3-D.
+
+    Returns:
+        Metric -> value, with the tolerance in the name where it has one (`nsd_1mm`).
+
+    Raises:
+        ValueError: For masks of different shapes or with other values (probabilities must be thresholded first), and unknown metrics.
+
+    Example:
+        >>> reference, prediction = np.zeros((2, 8, 8), bool)
+        >>> reference[2:6, 2:6], prediction[2:6, 3:6] = True, True
+        >>> score(prediction, reference, (0.5, 0.5), ["dice", "hd"])
+        {'dice': 0.8571428571428571, 'hd': 0.5}
+    """
+    masks = [_ids(mask, side) for mask, side in ((prediction, "prediction"), (reference, "reference"))]
+    options = replace(options, metrics=tuple(metrics) or options.metrics)
+    names = chosen(options)
+    (view,) = CaseView(masks[0], masks[1], ["mask"], np.array([[False, True]]), spacing, options).classes
+    return {key: value for name in names for key, (value, _) in evaluate(name, view, options).items()}
+
+
+def _ids(mask: np.ndarray, side: str) -> np.ndarray:
+    mask = np.asarray(mask)
+    ids = mask.astype(np.uint8)
+    if mask.dtype != np.bool_ and (np.any(ids != mask) or ids.max(initial=0) > 1):
+        raise ValueError(f"the {side} must be a mask of zeros and ones; threshold probabilities, and take a label map class by class")
+    return ids
+
+
+def _rows(case_id: str, group: str, view: ClassView, names: Sequence[str], options: MetricOptions) -> Iterator[Row]:
+    counts, lesions = view.counts, view.lesions
+    for name in names:
+        for metric, (value, penalised) in evaluate(name, view, options).items():
+            yield Row(
+                case_id=case_id,
+                group=group,
+                class_name=view.name,
+                metric=metric,
+                value=value,
+                penalised=penalised,
+                ref_empty=counts.ref_voxels == 0,
+                pred_empty=counts.pred_voxels == 0,
+                ref_voxels=counts.ref_voxels,
+                pred_voxels=counts.pred_voxels,
+                ref_ml=counts.ref_voxels * counts.voxel_ml,
+                pred_ml=counts.pred_voxels * counts.voxel_ml,
+                ref_lesions=len(lesions.ref_voxels),
+                pred_lesions=len(lesions.pred_voxels),
+                spacing=view.spacing,
+            )
+
+
+def _lesion_rows(case_id: str, group: str, view: ClassView, options: MetricOptions) -> Iterator[LesionRow]:
+    lesions = view.lesions
+    hit, dice = matched(lesions, options.lesion_iou), lesion_dice(lesions)
+    size = float(np.prod(view.spacing))
+    sides = (
+        ("reference", lesions.ref_voxels, lesions.ref_scored, hit[0], dice[0]),
+        ("prediction", lesions.pred_voxels, lesions.pred_scored, hit[1], dice[1]),
+    )
+    for side, *columns in sides:
+        for number, (voxels, scored, found, overlap) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            yield LesionRow(case_id, group, view.name, side, number, voxels, voxels * size, scored, found, overlap)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-import torchmetrics
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
-from medseg.metrics.case import CaseCounts, Row, count_case, rows_of
+from medseg.metrics.case import STANDARD, score_case
+from medseg.metrics.options import MetricOptions
+from medseg.metrics.packing import pack, unpack
+from medseg.metrics.records import CaseRecords
+from medseg.metrics.rows import Row
 from medseg.metrics.summary import aggregate
 
 
-class CaseMetrics(torchmetrics.Metric):
+class CaseMetrics(CaseRecords):
     """Score whole cases, and average over cases at the end.
 
-    The state holds each case's id and counts, as the UTF-8 bytes of a line of JSON: ranks may hold different numbers of cases, or none,
-    and a case that was scored twice (a padded sampler, two ranks) counts once.
+    The state holds each case's rows: ranks may hold different numbers of cases, or none, and a case that was scored twice (a padded
+    sampler, two ranks) counts once.
 
     Args:
         classes: Names of the foreground classes.
         membership: Boolean (K, V) table: whether internal id v belongs to class k.
+        options: Which metrics, and by which rules.
+        kwargs: Of `torchmetrics.Metric`.
 
     Example:
         >>> metric = CaseMetrics(["lesion"], np.array([[False, True]]))
@@ -33,25 +36,11 @@ class CaseMetrics(torchmetrics.Metric):
         0.667
     """
 
-    full_state_update = False
-    higher_is_better = True
-    records: list[Tensor] | Tensor
+    higher_is_better = None  # it returns metrics of both kinds
 
-    def __init__(self, classes: Sequence[str], membership: np.ndarray, **kwargs: Any) -> None:
-        # A cached result on a rank without new cases would leave the others waiting for it.
-        super().__init__(compute_with_cache=False, **kwargs)
-        self.classes, self.membership = tuple(classes), np.asarray(membership, dtype=np.bool_)
-        self.add_state("records", default=[], dist_reduce_fx="cat")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the state: torchmetrics gives a rank without cases an empty tensor of it, which must match the other ranks'."""
-        return torch.uint8
-
-    @property
-    def update_called(self) -> bool:
-        """True: a rank without cases is no mistake, so torchmetrics need not warn of it."""
-        return True
+    def __init__(self, classes: Sequence[str], membership: np.ndarray, options: MetricOptions = STANDARD, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes, self.membership, self.options = tuple(classes), np.asarray(membership, dtype=np.bool_), options
 
     def update(
         self,
@@ -61,7 +50,7 @@ class CaseMetrics(torchmetrics.Metric):
         spacing: Sequence[float],
         group: str = "",
     ) -> None:
-        """Count one whole case.
+        """Score one whole case.
 
         Shape:
             prediction, reference: uint8 ids (*spatial), 255 where the reference is ignored.
@@ -76,10 +65,20 @@ class CaseMetrics(torchmetrics.Metric):
         Raises:
             ValueError: For maps that differ in shape, are not uint8 or hold unknown ids.
         """
-        counts, _ = count_case(case_id, group, _array(prediction), _array(reference), self.classes, self.membership, spacing)
-        line = (json.dumps(counts.to_dict()) + "\n").encode()
-        assert isinstance(self.records, list)
-        self.records.append(torch.tensor(list(line), dtype=torch.uint8, device=self.device))
+        maps = _array(prediction), _array(reference)
+        self.add(score_case(case_id, group, *maps, self.classes, self.membership, spacing, self.options).rows)
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take the rows of cases that were scored elsewhere: in a thread, while the network predicts the next case.
+
+        Args:
+            rows: All rows of each of their cases.
+        """
+        by_case: dict[str, list[Row]] = {}
+        for row in rows:
+            by_case.setdefault(row.case_id, []).append(row)
+        for case_id, of_case in by_case.items():
+            self._put(case_id, pack(of_case))
 
     def compute(self) -> dict[str, Tensor]:
         """Average over the cases of all ranks.
@@ -96,12 +95,7 @@ class CaseMetrics(torchmetrics.Metric):
             return self._rows()
 
     def _rows(self) -> list[Row]:
-        if isinstance(self.records, list) and not self.records:
-            return []
-        lines = bytes(dim_zero_cat(self.records).cpu().numpy()).decode().splitlines()
-        cases = [CaseCounts.from_dict(json.loads(line)) for line in lines]
-        first = {case.case_id: case for case in reversed(cases)}
-        return [row for case_id in sorted(first) for row in rows_of(first[case_id], self.classes)]
+        return [row for record in self._cases().values() for row in unpack(record)]
 
 
 def _array(ids: np.ndarray | Tensor) -> np.ndarray:

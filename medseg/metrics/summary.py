@@ -5,35 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from medseg.metrics.case import Row
+from medseg.metrics.intervals import Clusters
+from medseg.metrics.measures import Better, metric_of
+from medseg.metrics.rows import Row
 
-DEFINITIONS: dict[str, str] = {
-    "case": "every metric is computed per class on whole cases in their own grid; ignored voxels of the reference are no voxels at all",
-    "empty": "class empty in prediction and reference: excluded from the mean and counted (n_both_empty); "
-    "empty in one of them: overlap and lesion scores 0",
-    "dice": "2 TP / (2 TP + FP + FN) over voxels",
-    "iou": "TP / (TP + FP + FN) over voxels",
-    "precision": "TP / (TP + FP) over voxels",
-    "recall": "TP / (TP + FN) over voxels",
-    "volume_difference_ml": "prediction minus reference, mL; not computed in 2-D",
-    "lesion": "components 26-connected (8 in 2-D); a reference lesion is detected if it shares >= 1 voxel with the prediction, "
-    "a predicted component is false if it shares none with the reference",
-    "lesion_f1": "TP / (TP + (FP + FN) / 2), TP = detected reference lesions, FN = missed ones, FP = false predicted components",
-    "lesion_precision": "TP / (TP + FP), counts as in lesion_f1",
-    "lesion_recall": "TP / (TP + FN), counts as in lesion_f1",
-    "mean": "of a class: over its valid cases; without a class: over the classes' means; "
-    "sd and median without a class: over the cases' own means",
-    "interval": "95 % percentile bootstrap of the mean; resampled are groups (patients) where they are known, else cases",
-}
-"""What the numbers mean; printed in every output."""
+FAILED = 0.1
+"""A Dice below this is a failure."""
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One metric over the cases of one class, or over all classes."""
+    """One metric over the cases of one class, or over all classes.
+
+    Without a class, the spread and the percentiles are those of the cases' own means over their classes.
+    """
 
     metric: str
     class_name: str | None
@@ -44,18 +33,43 @@ class Aggregate:
     """Sample standard deviation; NaN below two values."""
     median: float
     low: float
-    """Lower end of the 95 % interval of the mean; NaN below two resampling units, or when no bootstrap was asked for."""
+    """Lower end of the 95 % bootstrap interval of the mean; NaN below two resampling units, or when no bootstrap was asked for."""
     high: float
     """Upper end."""
     n_valid: int
     """Values in the mean. Over all classes: pairs of case and class."""
     n_both_empty: int
-    """Values left out because prediction and reference are both empty."""
+    """Values where prediction and reference are both empty: left out of the mean, or the best value, by the rule."""
+    q25: float
+    """First quartile."""
+    q75: float
+    """Third quartile."""
+    p5: float
+    """5th percentile from the worse end: 95 % of the values are at least as good. Of signed differences: the size that 95 % stay below."""
+    n_penalised: int
+    """Values that are the penalty of a structure that is empty in just one of the masks."""
+    mean_unpenalised: float
+    """Mean without those; NaN when nothing is left. To be read beside `mean`, never instead: it forgives what was missed."""
+    n_failed: int
+    """Dice below 0.1; 0 for other metrics."""
+    t_low: float
+    """Lower end of the t interval of the mean, for 2 to 29 resampling units, where the bootstrap is too narrow; else NaN."""
+    t_high: float
+    """Upper end."""
 
     @property
     def key(self) -> str:
         """`dice/liver`, or `dice` over all classes."""
         return self.metric if self.class_name is None else f"{self.metric}/{self.class_name}"
+
+
+@dataclass
+class _Table:
+    """One metric: (cases, classes)."""
+
+    values: np.ndarray
+    """NaN where there is no row or no value."""
+    penalised: np.ndarray
 
 
 def aggregate(rows: Iterable[Row], bootstrap: int = 2000, seed: int = 0) -> dict[str, Aggregate]:
@@ -70,77 +84,80 @@ def aggregate(rows: Iterable[Row], bootstrap: int = 2000, seed: int = 0) -> dict
         seed: Seed of the resampling.
 
     Returns:
-        Key (`dice`, `dice/liver`) -> aggregate, in the order in which metrics and classes first occur.
+        Key (`dice`, `dice/liver`) -> aggregate, in the order in which metrics and classes first occur. A class that has no row of a
+        metric (no tolerance of its own) has no aggregate of it.
 
     Raises:
-        ValueError: When a case, class and metric occur twice: the mean would count that case twice.
+        ValueError: When a case, class and metric occur twice (the mean would count that case twice), and for unknown metrics.
     """
-    rows = list(rows)
-    metrics = list(dict.fromkeys(row.metric for row in rows))
-    classes = list(dict.fromkeys(row.class_name for row in rows))
+    by_metric: dict[str, list[Row]] = {}
+    for row in (rows := list(rows)):
+        by_metric.setdefault(row.metric, []).append(row)
     cases = sorted({(row.group, row.case_id) for row in rows})
-    groups, group_of_case = np.unique([group for group, _ in cases], return_inverse=True)
-    values = _table(rows, metrics, classes, [case_id for _, case_id in cases])
-    weights = _resamples(len(groups), bootstrap, seed)
-    both_empty = Counter((row.metric, row.class_name) for row in rows if row.ref_empty and row.pred_empty)
+    clusters = Clusters([group for group, _ in cases], bootstrap, seed)
+    place = {case_id: index for index, (_, case_id) in enumerate(cases)}
 
-    result = []
-    for metric, of_metric in zip(metrics, values, strict=True):
-        valid = ~np.isnan(of_metric)
-        sums = _per_group(np.where(valid, of_metric, 0.0), group_of_case, len(groups))
-        counts = _per_group(valid, group_of_case, len(groups))
-        resampled = _divide(weights @ sums, weights @ counts)  # (resamples, classes)
-        means = [_mean(column) for column in of_metric.T]
-        result.append(
-            Aggregate(
-                metric,
-                None,
-                _mean(np.array(means)),
-                *_spread(np.array([_mean(case) for case in of_metric])),
-                *_interval(np.array([_mean(sample) for sample in resampled]), units=int(np.count_nonzero(counts.any(axis=1)))),
-                n_valid=int(np.count_nonzero(valid)),
-                n_both_empty=sum(both_empty[metric, name] for name in classes),
-            )
-        )
-        result += [
-            Aggregate(
-                metric,
-                name,
-                means[index],
-                *_spread(of_metric[:, index]),
-                *_interval(resampled[:, index], units=int(np.count_nonzero(counts[:, index]))),
-                n_valid=int(np.count_nonzero(valid[:, index])),
-                n_both_empty=both_empty[metric, name],
-            )
-            for index, name in enumerate(classes)
-        ]
+    result: list[Aggregate] = []
+    for metric, of_metric in by_metric.items():
+        classes = list(dict.fromkeys(row.class_name for row in of_metric))
+        table = _table(of_metric, classes, place)
+        both_empty = Counter(row.class_name for row in of_metric if row.ref_empty and row.pred_empty)
+        summaries = [_summarise(metric, table, index, clusters, both_empty[name]) for index, name in enumerate(classes)]
+        result.append(Aggregate(metric, None, **_summarise(metric, table, slice(None), clusters, both_empty.total())))
+        result += [Aggregate(metric, name, **summary) for name, summary in zip(classes, summaries, strict=True)]
     return {one.key: one for one in result}
 
 
-def _table(rows: list[Row], metrics: list[str], classes: list[str], case_ids: list[str]) -> np.ndarray:
-    """Rows -> values (metrics, cases, classes), NaN where there is none."""
-    position = [{name: index for index, name in enumerate(names)} for names in (metrics, case_ids, classes)]
-    values = np.full((len(metrics), len(case_ids), len(classes)), np.nan)
+def _table(rows: list[Row], classes: list[str], place: dict[str, int]) -> _Table:
+    column = {name: index for index, name in enumerate(classes)}
+    table = _Table(np.full((len(place), len(classes)), np.nan), np.zeros((len(place), len(classes)), dtype=np.bool_))
     seen = set()
     for row in rows:
-        key = (row.metric, row.case_id, row.class_name)
-        if key in seen:
+        at = place[row.case_id], column[row.class_name]
+        if at in seen:
             raise ValueError(f"case '{row.case_id}', class '{row.class_name}' has {row.metric} twice")
-        seen.add(key)
-        values[tuple(index[name] for index, name in zip(position, key, strict=True))] = row.value
-    return values
+        seen.add(at)
+        table.values[at], table.penalised[at] = row.value, row.penalised
+    return table
 
 
-def _per_group(values: np.ndarray, group_of_case: np.ndarray, groups: int) -> np.ndarray:
-    """Sum (cases, classes) over the cases of each group: (groups, classes)."""
-    return np.stack([np.bincount(group_of_case, column, groups) for column in values.T], axis=1)
+def _summarise(metric: str, table: _Table, classes: int | slice, clusters: Clusters, both_empty: int) -> dict[str, Any]:
+    """Everything about some classes, as fields of `Aggregate`."""
+    columns = slice(classes, classes + 1) if isinstance(classes, int) else classes
+    values, penalised = table.values[:, columns], table.penalised[:, columns]
+    valid = ~np.isnan(values)
+    cases = np.array([_mean(case) for case in values])
+    cases = cases[~np.isnan(cases)]
+    low, high = clusters.bootstrap_interval(values)
+    t_low, t_high = clusters.t_interval(values)
+    return {
+        "mean": _mean(_means(values)),
+        "sd": _sd(cases),
+        "median": _percentile(cases, 50),
+        "low": low,
+        "high": high,
+        "n_valid": int(np.count_nonzero(valid)),
+        "n_both_empty": both_empty,
+        "q25": _percentile(cases, 25),
+        "q75": _percentile(cases, 75),
+        "p5": _worst(cases, metric_of(metric).better),
+        "n_penalised": int(np.count_nonzero(penalised)),
+        "mean_unpenalised": _mean(_means(np.where(penalised, np.nan, values))),
+        "n_failed": int(np.count_nonzero(values[valid] < FAILED)) if metric == "dice" else 0,
+        "t_low": t_low,
+        "t_high": t_high,
+    }
 
 
-def _resamples(units: int, bootstrap: int, seed: int) -> np.ndarray:
-    """How often each unit is drawn in each resample: (bootstrap, units)."""
-    if not units:
-        return np.zeros((0, 0))
-    return np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=bootstrap).astype(np.float64)
+def _worst(values: np.ndarray, better: Better) -> float:
+    if better == "higher":
+        return _percentile(values, 5)
+    return _percentile(np.abs(values) if better == "zero" else values, 95)
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    """(cases, classes) -> each class's mean."""
+    return np.array([_mean(column) for column in values.T])
 
 
 def _mean(values: np.ndarray) -> float:
@@ -149,20 +166,12 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
-def _spread(values: np.ndarray) -> tuple[float, float]:
-    """Sample standard deviation and median, without NaN."""
-    values = values[~np.isnan(values)]
-    return float(values.std(ddof=1)) if values.size > 1 else float("nan"), float(np.median(values)) if values.size else float("nan")
+def _sd(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if values.size > 1 and np.isfinite(values).all() else float("nan")
 
 
-def _interval(resampled: np.ndarray, units: int) -> tuple[float, float]:
-    """2.5 and 97.5 % of resampled means; NaN when fewer than two units carry a value."""
-    resampled = resampled[~np.isnan(resampled)]
-    if units < 2 or not resampled.size:
-        return float("nan"), float("nan")
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _divide(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+def _percentile(values: np.ndarray, percent: float) -> float:
+    """Linear between neighbours; the higher of two where it is infinite."""
+    if not values.size:
+        return float("nan")
+    return float(np.percentile(values, percent, method="linear" if np.isfinite(values).all() else "higher"))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from medseg.data.patches import PatchDataset
 from medseg.data.preparation import PreparedCase
 from medseg.data.sampling import HardCase
-from medseg.metrics import METRICS, ClassCounts, confusion_table
-from medseg.metrics.counts import voxel_counts
+from medseg.metrics import class_counts
+from medseg.metrics.overlap import dice
 
 
 class HardCases(Callback):
@@ -74,8 +73,7 @@ def case_error(task: Any, prepared: PreparedCase) -> float:
     """
     labels = task.dataset.labels
     assert prepared.reference is not None, "training cases have labels"
-    table = confusion_table(task.predictor.predict(prepared), prepared.reference, len(labels.values))
-    counts = np.stack(voxel_counts(table, labels.membership), axis=1).tolist()
-    values = [METRICS["dice"](ClassCounts(tp, fp, fn, 0, 0, 0, 0, math.nan)) for tp, fp, fn in counts]
+    counted = class_counts(task.predictor.predict(prepared), prepared.reference, labels.membership, voxel_ml=math.nan)
+    values = [dice(counts) for counts in counted]
     valid = [value for value in values if not math.isnan(value)]
     return 1 - sum(valid) / len(valid) if valid else 0.0

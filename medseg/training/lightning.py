@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from medseg.config.errors import config_error
 from medseg.config.schema import Config, TrainerConfig
 from medseg.inference.precision import resolve_accelerator, resolve_precision
+from medseg.metrics import metric_of
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.epoch_table import EpochTable
 from medseg.training.exposure import Exposure
@@ -25,7 +26,7 @@ from medseg.training.run_folder import RunFolder
 def make_trainer(config: Config, run: RunFolder, table: EpochTable) -> Trainer:
     """Configure Lightning."""
     quieten()
-    options = config.trainer
+    options, monitor = config.trainer, monitored(config)
     device_type = resolve_accelerator(options.accelerator)
     return Trainer(
         max_epochs=options.max_epochs,
@@ -45,7 +46,7 @@ def make_trainer(config: Config, run: RunFolder, table: EpochTable) -> Trainer:
             HardCases(),
             progress(),
             GradientShares(),
-            Checkpoints(run.last, run.best, f"val/{config.validation.monitor}"),
+            Checkpoints(run.last, run.best, f"val/{monitor}", lower_is_better=metric_of(monitor).better == "lower"),
         ],
         enable_checkpointing=False,  # Checkpoints does it
         use_distributed_sampler=False,  # the data modules shard by themselves, without counting a case twice
@@ -55,6 +56,21 @@ def make_trainer(config: Config, run: RunFolder, table: EpochTable) -> Trainer:
         log_every_n_steps=1,
         default_root_dir=run.path,
     )
+
+
+def monitored(config: Config) -> str:
+    """The metric that chooses the best checkpoint.
+
+    Raises:
+        ConfigError: It has no better and worse end (a signed volume difference is best in the middle), or pictures do not have it.
+    """
+    key = "evaluation.primary" if config.validation.monitor is None else "validation.monitor"
+    name = config.validation.monitor or config.evaluation.primary
+    if metric_of(name).better == "zero":
+        raise config_error(key, f"{name} is best at 0, not as high or as low as can be", "choose another metric, such as dice")
+    if metric_of(name).unit == "mL" and len(config.data.patch_size) == 2:
+        raise config_error(key, f"{name} needs a volume, which pictures do not have", "choose another metric, such as dice")
+    return name
 
 
 def check_processes(options: TrainerConfig) -> None:

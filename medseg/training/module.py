@@ -16,12 +16,14 @@ from medseg.data.case import DataSet
 from medseg.data.formats.recipe import unfolded
 from medseg.data.labels import IGNORE
 from medseg.data.preparation import PreparedCase, Preparer
+from medseg.evaluation.options import metric_options
 from medseg.inference.precision import autocast_dtype
 from medseg.inference.predictor import Predictor
 from medseg.losses import build_loss
 from medseg.metrics import CaseMetrics
 from medseg.networks import build_network
 from medseg.training import OPTIMIZERS, SCHEDULES
+from medseg.training.case_scorer import CaseScorer
 
 
 class SegmentationTask(LightningModule):
@@ -52,7 +54,9 @@ class SegmentationTask(LightningModule):
             self.spatial_dims,
             {name: len(channels) for name, channels in self.heads.items()},
         )
-        self.case_metrics = CaseMetrics(dataset.labels.classes, dataset.labels.membership)
+        options = metric_options(config.evaluation)
+        self.case_metrics = CaseMetrics(dataset.labels.classes, dataset.labels.membership, options=options)
+        self.scorer = CaseScorer(dataset.labels, options)
         self.validated_epoch = -1
 
     def setup(self, stage: str) -> None:
@@ -69,8 +73,13 @@ class SegmentationTask(LightningModule):
             overlap=self.config.inference.overlap,
             blending=self.config.inference.blending,
             batch_size=self.config.inference.batch_size,
+            skip=self.config.inference.skip,
             precision=autocast_dtype(self.trainer.precision),
         )
+
+    def teardown(self, stage: str) -> None:
+        """End the thread that scores."""
+        self.scorer.close()
 
     @property
     def _memory_format(self) -> torch.memory_format:
@@ -110,18 +119,18 @@ class SegmentationTask(LightningModule):
         return every > 0 and self.global_step % every == 0 and batch_idx % self.trainer.accumulate_grad_batches == 0
 
     def validation_step(self, prepared: PreparedCase, batch_idx: int) -> None:
-        """Predict a whole case and keep its counts."""
-        case, spacing = prepared.case, prepared.original.spacing
-        assert prepared.reference is not None, "validation cases have labels"
-        self.case_metrics.update(case.id, self.predictor.predict(prepared), prepared.reference, spacing, case.group)
+        """Predict a whole case; it is scored while the next one is predicted."""
+        self.scorer.submit(prepared, self.predictor.predict(prepared))
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over cases, by the rules of `medseg.metrics`."""
+        self.scorer.collect(self.case_metrics)
         scores = self.case_metrics.compute()
         self.case_metrics.reset()
+        shown = {self.config.evaluation.primary, "dice", "lesion_f1"}
         options: dict[str, Any] = {"rank_zero_only": False, "sync_dist": False, "batch_size": 1}
         for name, value in scores.items():
-            self.log(f"val/{name}", float(value), prog_bar=name in ("dice", "lesion_f1"), **options)
+            self.log(f"val/{name}", float(value), prog_bar=name in shown, **options)
         self.validated_epoch = self.current_epoch
 
     def configure_optimizers(self) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 
 from medseg.config.errors import config_error
+from medseg.evaluation.options import check_names, check_tolerances, metric_options
 from medseg.losses.outputs import Outputs
 from medseg.training import OPTIMIZERS, SCHEDULES
 from medseg.training.module import SegmentationTask
@@ -30,6 +32,21 @@ def check_task(task: SegmentationTask) -> None:
     _check("schedule.params", lambda: SCHEDULES[config.schedule.name](0.5, **config.schedule.params))
     outputs = _check("data.patch_size", lambda: _forward(task))
     _check("loss.terms", lambda: _loss(task, outputs))
+    _classes(task)
+
+
+def _classes(task: SegmentationTask) -> None:
+    """Classes that other sections name are those of the data set."""
+    classes, section = task.dataset.labels.classes, task.config.inference.postprocessing
+    named = {
+        "thresholds": section.thresholds,
+        "minimum_size": section.minimum_size,
+        "largest_component": section.largest_component,
+        "fill_holes": section.fill_holes,
+    }
+    for key, names in named.items():
+        _check(f"inference.postprocessing.{key}", functools.partial(check_names, names, classes))
+    _check("evaluation.tolerances", lambda: check_tolerances(metric_options(task.config.evaluation), classes))
 
 
 def _forward(task: SegmentationTask) -> Outputs:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medseg.config import load_config, to_dict, to_yaml
@@ -18,13 +19,15 @@ from medseg.data import DATA_MODULES
 from medseg.data.modules import SegmentationDataModule, Stage
 from medseg.data.store.lost import lost_lesions
 from medseg.errors import RunError
+from medseg.evaluation.report import write_report
 from medseg.files import write_text
 from medseg.inference.load import find_checkpoint, load_checkpoint
 from medseg.training.derived_maps import derived_maps
 from medseg.training.epoch_table import EpochTable
 from medseg.training.finetune import carry_weights
-from medseg.training.lightning import check_processes, make_trainer
+from medseg.training.lightning import check_processes, make_trainer, monitored
 from medseg.training.module import SegmentationTask
+from medseg.training.postprocess import postprocess_run
 from medseg.training.preflight import check_task
 from medseg.training.run_folder import RunFolder
 from medseg.training.scoring import score_run
@@ -96,6 +99,7 @@ def prepare(config: Config) -> tuple[SegmentationDataModule, SegmentationTask]:
     The initial weights depend on the seed alone.
     """
     check_processes(config.trainer)
+    monitored(config)
     data = DATA_MODULES[config.data.module](config.data, config.seed)
     seed_everything(config.seed, verbose=False)
     task = SegmentationTask(config, data.dataset)
@@ -152,7 +156,11 @@ def fit(config: Config, data: SegmentationDataModule, task: SegmentationTask, ru
                 f"{run.path}: out of memory ({reason}); lower data.batch_size or data.patch_size, or use a smaller network"
             ) from error
         if trainer.is_global_zero:
-            score_run(data, run, trainer.precision, config.trainer.accelerator)
+            if config.inference.postprocessing.choose:
+                postprocess_run(run.path, Console(), data=data)
+            score_run(config, data, run)
+            if config.evaluation.report:
+                print(f"report: {write_report(run.path)}")
     return run
 
 

@@ -21,6 +21,7 @@ import platform
 import secrets
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -154,8 +155,21 @@ def environment_text() -> str:
         f"python: {platform.python_version()}",
         f"system: {platform.platform()}",
     ]
+    revision = _revision()
+    lines += [f"git: {revision}"] if revision else []
     lines += [f"cores: {os.cpu_count()}", *(f"{name}: {_version(name)}" for name in PACKAGES)]
     return "\n".join(lines) + "\n"
+
+
+def _revision() -> str | None:
+    """The commit that this code is at, `+` behind it where files differ; None outside a git repository."""
+    place = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*place, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=10, check=True).stdout
+        changed = subprocess.run([*place, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.strip() + ("+" if changed.strip() else "")
 
 
 def _umask() -> int:

@@ -19,11 +19,11 @@ from medseg.config.errors import ConfigError, Problem
 from medseg.config.sweep import Sweep, SweepPoint
 from medseg.evaluation import read_rows
 from medseg.files import atomic_path
-from medseg.metrics import Aggregate, Row, aggregate
+from medseg.metrics import Aggregate, Row, aggregate, metric_of
 from medseg.training.run import resume, train
 from medseg.training.run_folder import RunFolder
 
-METRICS = ("dice", "lesion_f1")
+_SHOWN = ("dice", "lesion_f1")  # behind the primary metric
 
 
 def run_sweep(sweep: Sweep, console: Console | None = None) -> Path:
@@ -51,7 +51,7 @@ def run_sweep(sweep: Sweep, console: Console | None = None) -> Path:
     path = point_folder(sweep, sweep.points[0]).parent / "comparison.csv"
     write_comparison(path, comparison)
     seeds = len({point.seed for point in sweep.points})
-    console.print(comparison_table(sweep.name, comparison, seeds))
+    console.print(comparison_table(sweep.name, comparison, seeds, sweep.points[0].config.evaluation.primary))
     console.print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)
     return path
 
@@ -86,8 +86,14 @@ def mean_over_seeds(seeds: Iterable[Iterable[Row]]) -> list[Row]:
     for rows in groups.values():
         values = np.array([row.value for row in rows])
         valid = values[~np.isnan(values)]
-        pred_empty = all(row.pred_empty for row in rows)
-        merged.append(replace(rows[0], value=float(valid.mean()) if valid.size else float("nan"), pred_empty=pred_empty))
+        merged.append(
+            replace(
+                rows[0],
+                value=float(valid.mean()) if valid.size else float("nan"),
+                penalised=any(row.penalised for row in rows),
+                pred_empty=all(row.pred_empty for row in rows),
+            )
+        )
     return merged
 
 
@@ -102,16 +108,26 @@ def write_comparison(path: Path, comparison: dict[str, dict[str, Aggregate]]) ->
                 writer.writerow([loss, one.metric, one.class_name or "", *numbers, one.n_valid, one.n_both_empty])
 
 
-def comparison_table(name: str, comparison: dict[str, dict[str, Aggregate]], seeds: int) -> Table:
-    """The closing table, best mean Dice first."""
+def comparison_table(name: str, comparison: dict[str, dict[str, Aggregate]], seeds: int, primary: str = "dice") -> Table:
+    """The closing table, best mean of the primary metric first."""
     table = Table(title=f"{name}: mean over cases [95 % interval], {seeds} seed{'s' * (seeds > 1)} a loss")
     table.add_column("loss")
-    for metric in METRICS:
+    known = [key for key, one in next(iter(comparison.values())).items() if one.class_name is None]
+    shown = list(dict.fromkeys(key for key in (primary, *_SHOWN) if key in known)) or known[:1]
+    for metric in shown:
         table.add_column(metric.replace("_", " "), justify="right")
     table.add_column("cases", justify="right")
-    for loss, summary in sorted(comparison.items(), key=lambda item: -np.nan_to_num(item[1]["dice"].mean)):
-        cells = [f"{summary[m].mean:.3f} [{summary[m].low:.3f}, {summary[m].high:.3f}]" for m in METRICS]
-        table.add_row(loss, *cells, str(summary["dice"].n_valid))
+    for loss, summary in sorted(comparison.items(), key=lambda item: _rank(item[1][shown[0]])):
+        cells = [f"{summary[m].mean:.3f} [{summary[m].low:.3f}, {summary[m].high:.3f}]" for m in shown]
+        table.add_row(loss, *cells, str(summary[shown[0]].n_valid))
     if seeds == 1:
         table.caption = "one run a loss: this compares trained models, not losses"
     return table
+
+
+def _rank(one: Aggregate) -> float:
+    """Smaller is better; undefined comes last."""
+    if np.isnan(one.mean):
+        return float("inf")
+    better = metric_of(one.metric).better
+    return -one.mean if better == "higher" else abs(one.mean)

@@ -42,6 +42,7 @@ class Focal(Term):
     def __init__(self, num_classes: int, *, gamma: float = 2.0, alpha: "float | None" = None):
         pass
 """,
+    "medseg/metrics/measures.py": 'METRICS: dict[str, object] = {"dice": 1, "iou": 2, "nsd": 3, "lesion_f1": 4}\n',
     "medseg/networks/__init__.py": """
 from medseg.networks.monai_nets import unet
 from .monai_nets import Res

@@ -7,16 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from medseg.data.formats.cases import Cases
 from medseg.data.geometry import Geometry
 from medseg.data.images import write_label
 from medseg.data.labels import LabelSchema
 from medseg.errors import DataError
-from medseg.evaluation import evaluate_dataset, evaluate_folders, read_rows
-from medseg.metrics import Row
+from medseg.evaluation import Evaluation, Settings, evaluate_dataset, evaluate_folders, read_rows
+from medseg.metrics import MetricOptions, Row, metric_of
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -31,6 +33,10 @@ def write(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> None:
     write_label(path, array, Geometry(array.shape, affine))
 
 
+def evaluate(pred: Path, ref: Path, out: Path, labels: LabelSchema | None = None, **settings: Any) -> Evaluation:
+    return evaluate_folders(pred, ref, Settings(out, **settings), labels)
+
+
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
     """Three cases: perfect, half, missed."""
@@ -43,10 +49,10 @@ def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 class TestScores:
     def test_every_case_is_scored_and_written(self, folders: tuple[Path, Path, Path]) -> None:
-        result = evaluate_folders(*folders)
+        result = evaluate(*folders)
         assert result.exit_code == 0
         assert {row.case_id: row.value for row in result.rows if row.metric == "dice"} == pytest.approx({"a": 1.0, "b": 0.4, "c": 0.0})
-        assert read_rows(folders[2] / "cases.csv") == result.rows
+        assert repr(read_rows(folders[2] / "cases.csv")) == repr(result.rows)  # NaN included
         assert json.loads((folders[2] / "summary.json").read_text()) == result.summary
         assert result.summary["metrics"]["dice/foreground"]["mean"] == pytest.approx(1.4 / 3)
         with (folders[2] / "lesions.csv").open() as file:
@@ -59,7 +65,7 @@ class TestScores:
         assert float(lesions[0]["size"]) == pytest.approx(16.0)
 
     def test_the_rules_are_printed_in_the_summary(self, folders: tuple[Path, Path, Path]) -> None:
-        summary = evaluate_folders(*folders).summary
+        summary = evaluate(*folders).summary
         assert "excluded from the mean and counted" in summary["definitions"]["empty"]
         assert summary["labels"]["classes"] == ["foreground"]
 
@@ -69,92 +75,175 @@ class TestScores:
         write(pred / "a.mha", box(2, 4))
         (pred / "b.nii.gz").rename(pred / "b.nii.gz.bak")
         write(pred / "b.nrrd", box(2, 4))
-        result = evaluate_folders(pred, ref, out)
+        result = evaluate(pred, ref, out)
         assert [row.value for row in result.rows if row.metric == "dice"] == [1.0, 1.0, 0.0]
 
     def test_no_temporary_file_is_left(self, folders: tuple[Path, Path, Path]) -> None:
-        evaluate_folders(*folders)
+        evaluate(*folders)
         assert sorted(path.name for path in folders[2].iterdir()) == ["cases.csv", "lesions.csv", "summary.json"]
 
     def test_patients_come_from_a_groups_file(self, folders: tuple[Path, Path, Path]) -> None:
         (folders[1].parent / "groups.csv").write_text("case,group\na,p1\nb,p1\nc,p2\n")
-        assert [row.group for row in evaluate_folders(*folders).rows if row.metric == "dice"] == ["p1", "p1", "p2"]
+        assert [row.group for row in evaluate(*folders).rows if row.metric == "dice"] == ["p1", "p1", "p2"]
 
     def test_pictures_are_scored_in_pixels(self, tmp_path: Path) -> None:
         square = np.zeros((10, 12), np.uint8)
         square[2:5, 2:5] = 1
         for folder, array in (("pred", square), ("ref", square)):
             write_label(tmp_path / folder / "x.png", array, Geometry(array.shape, np.eye(4)))
-        result = evaluate_folders(tmp_path / "pred", tmp_path / "ref", tmp_path / "out")
-        assert {row.value for row in result.rows} == {1.0}
+        result = evaluate(tmp_path / "pred", tmp_path / "ref", tmp_path / "out")
+        assert {row.value for row in result.rows if row.metric in ("dice", "lesion_f1", "nsd_1mm")} == {1.0}
+        assert not [row for row in result.rows if row.metric.endswith("_ml")]
+
+    def test_pictures_of_a_volume_of_one_slice_keep_its_spacing(self, tmp_path: Path) -> None:
+        square = np.zeros((10, 12), np.uint8)
+        square[2:5, 2:5] = 1
+        itk = SimpleITK.GetImageFromArray(square)
+        itk.SetSpacing((0.5, 0.25))
+        (tmp_path / "set").mkdir()
+        SimpleITK.WriteImage(itk, str(tmp_path / "set" / "x.mha"))
+        write_label(tmp_path / "set" / "x_mask.png", square, Geometry(square.shape, np.eye(4)))
+        write_label(tmp_path / "pred" / "x.png", np.roll(square, 1, axis=1), Geometry(square.shape, np.eye(4)))
+        layout = Cases(images={"US": "{name:x}.mha"}, masks=[{"file": "{name}_mask.png", "class": "lesion"}])
+        rows = evaluate_dataset(tmp_path / "pred", layout.read(tmp_path / "set"), Settings(tmp_path / "out")).rows
+        assert next(row.value for row in rows if row.metric == "hd95") == pytest.approx(0.5)
 
 
 class TestFaultsOfCases:
     def test_a_missing_prediction_counts_as_missed_and_is_listed(self, folders: tuple[Path, Path, Path]) -> None:
         (folders[0] / "a.nii.gz").unlink()
-        result = evaluate_folders(*folders)
+        result = evaluate(*folders)
         assert result.missing == ["a"] == result.summary["missing"]
         assert result.exit_code == 1
         assert result.summary["metrics"]["dice"]["mean"] == pytest.approx(0.4 / 3)
 
     def test_an_extra_prediction_is_only_listed(self, folders: tuple[Path, Path, Path]) -> None:
         write(folders[0] / "z.nii.gz", box(2, 4))
-        result = evaluate_folders(*folders)
+        result = evaluate(*folders)
         assert (result.extra, result.exit_code) == (["z"], 0)
         assert result.summary["cases"] == 3
 
-    def test_another_grid_is_a_fault_of_that_case_alone(self, folders: tuple[Path, Path, Path]) -> None:
-        write(folders[0] / "b.nii.gz", box(2, 4), np.diag([1.0, 1.0, 3.0, 1.0]))
-        result = evaluate_folders(*folders)
+    @pytest.mark.parametrize("fault", ["grid", "shape", "truncated", "value"])
+    def test_a_prediction_that_cannot_be_used_counts_as_missed_and_says_why(self, folders: tuple[Path, Path, Path], fault: str) -> None:
+        path = folders[0] / "b.nii.gz"
+        if fault == "grid":
+            write(path, box(2, 4), np.diag([1.0, 1.0, 3.0, 1.0]))
+        elif fault == "shape":
+            write(path, box(2, 4)[:-1])
+        elif fault == "truncated":
+            path.write_bytes(path.read_bytes()[:40])
+        else:
+            write(path, box(2, 4, value=7))
+        result = evaluate(*folders, LabelSchema.exclusive({"lesion": 1}))
+        assert list(result.unusable) == ["b"]
+        assert "b.nii.gz" in result.unusable["b"]
+        assert {"grid": "spacing", "shape": "shape", "truncated": "", "value": "7"}[fault] in result.unusable["b"]
+        assert {row.case_id: row.value for row in result.rows if row.metric == "dice"} == {"a": 1.0, "b": 0.0, "c": 0.0}
+        assert result.summary["unusable"] == result.unusable
+        assert result.exit_code == 1
+
+    def test_a_reference_that_cannot_be_used_is_left_out_and_listed(self, folders: tuple[Path, Path, Path]) -> None:
+        path = folders[1] / "b.nii.gz"
+        path.write_bytes(path.read_bytes()[:40])
+        result = evaluate(*folders, LabelSchema.exclusive({"lesion": 1}))
         assert list(result.faults) == ["b"]
-        assert "b.nii.gz" in result.faults["b"]
-        assert "spacing" in result.faults["b"]
         assert {row.case_id for row in result.rows} == {"a", "c"}
         assert result.exit_code == 1
 
-    def test_another_shape_is_a_fault(self, folders: tuple[Path, Path, Path]) -> None:
-        write(folders[0] / "b.nii.gz", box(2, 4)[:-1])
-        assert "shape" in evaluate_folders(*folders).faults["b"]
+    def test_a_part_leaves_out_what_was_not_predicted(self, folders: tuple[Path, Path, Path]) -> None:
+        (folders[0] / "a.nii.gz").unlink()
+        result = evaluate(*folders, partial=True)
+        assert (result.missing, result.left_out, result.exit_code) == ([], ["a"], 0)
+        assert {row.case_id for row in result.rows} == {"b", "c"}
+        assert result.summary["left_out"] == 1
 
-    def test_a_truncated_file_is_a_fault(self, folders: tuple[Path, Path, Path]) -> None:
-        path = folders[0] / "b.nii.gz"
-        path.write_bytes(path.read_bytes()[:40])
-        result = evaluate_folders(*folders, LabelSchema.exclusive({"lesion": 1}))
-        assert "b.nii.gz" in result.faults["b"]
-        assert len({row.case_id for row in result.rows}) == 2
 
-    def test_an_unknown_label_value_is_a_fault(self, folders: tuple[Path, Path, Path]) -> None:
-        write(folders[0] / "b.nii.gz", box(2, 4, value=7))
-        result = evaluate_folders(*folders, LabelSchema.exclusive({"lesion": 1}))
-        assert "7" in result.faults["b"]
+class TestSettings:
+    def test_the_rules_reach_rows_and_summary(self, folders: tuple[Path, Path, Path]) -> None:
+        result = evaluate(*folders, options=MetricOptions(("hd95",), penalty=50.0), primary="hd95")
+        assert [row.value for row in result.rows] == [0.0, pytest.approx(2**0.5), 50.0]
+        assert result.summary["options"]["penalty"] == 50.0
+        assert result.summary["primary"] == "hd95"
+
+    def test_the_number_of_workers_changes_nothing(self, folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+        counted: list[tuple[int, int]] = []
+        one = evaluate(folders[0], folders[1], tmp_path / "1", workers=1, progress=lambda done, total: counted.append((done, total)))
+        assert repr(one.rows) == repr(evaluate(folders[0], folders[1], tmp_path / "3", workers=3).rows)
+        assert counted == [(1, 3), (2, 3), (3, 3)]
+
+    def test_an_ignored_value_counts_as_no_voxel(self, folders: tuple[Path, Path, Path]) -> None:
+        pred, ref, out = folders
+        write(ref / "b.nii.gz", box(2, 4) + box(2, 3, 8))  # the predicted corner is not scored
+        result = evaluate_folders(pred, ref, Settings(out), ignore=9)
+        assert next(row.value for row in result.rows if row.metric == "dice" and row.case_id == "b") == 0.0
+        assert result.summary["labels"]["ignore_value"] == 9
+
+
+class TestFoldersOfOtherTools:
+    def test_nnunet_folders_are_taken_as_they_are(self, folders: tuple[Path, Path, Path]) -> None:
+        pred, ref, out = folders
+        content = json.dumps({"labels": {"background": 0, "lesion": 1}, "channel_names": {"0": "CT"}, "file_ending": ".nii.gz"})
+        for name in ("dataset.json", "plans.json", "summary.json", "predict_from_raw_data_args.json"):
+            (pred / name).write_text(content if name == "dataset.json" else "{}")
+        (pred / "a.pkl").write_bytes(b"")
+        probability = np.zeros((2, 6, 8, 8), np.float32)  # axes z, y, x
+        probability[1] = 0.9 * box(2, 4).transpose(2, 1, 0)
+        probability[0] = 1 - probability[1]
+        np.savez_compressed(pred / "a.npz", probabilities=probability)
+        result = evaluate(pred, ref, out)
+        assert {row.class_name for row in result.rows} == {"lesion"}
+        assert result.summary["labels_from"].endswith("dataset.json")
+        assert [(row.case_id, row.class_name, row.hits) for row in result.candidates] == [("a", "lesion", (0,))]
+        assert result.candidates[0].score == pytest.approx(0.9)
+        assert {row.case_id for row in result.calibration} == {"a"}
+        assert (out / "candidates.csv").is_file()
+
+    @pytest.mark.parametrize("subfolders", [False, True])
+    def test_monai_folders_are_taken_as_they_are(self, folders: tuple[Path, Path, Path], subfolders: bool) -> None:
+        pred, ref, out = folders
+        for name in "abc":
+            target = pred / name / f"{name}_seg.nii.gz" if subfolders else pred / f"{name}_seg.nii.gz"
+            target.parent.mkdir(exist_ok=True)
+            path = pred / f"{name}.nii.gz"
+            image = nibabel.load(path)
+            nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj, np.float32), image.affine), target)  # SaveImage's own type
+            path.unlink()
+        result = evaluate(pred, ref, out)
+        assert {row.case_id: row.value for row in result.rows if row.metric == "dice"} == pytest.approx({"a": 1.0, "b": 0.4, "c": 0.0})
+        assert result.exit_code == 0
 
 
 class TestFaultsOfFolders:
     def test_a_missing_folder_is_named(self, folders: tuple[Path, Path, Path]) -> None:
         with pytest.raises(DataError, match=r"no_such.*does not exist"):
-            evaluate_folders(folders[0].parent / "no_such", folders[1], folders[2])
+            evaluate(folders[0].parent / "no_such", folders[1], folders[2])
 
     def test_an_empty_folder_is_refused(self, folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         with pytest.raises(DataError, match="no label map"):
-            evaluate_folders(tmp_path / "empty", folders[1], folders[2])
+            evaluate(tmp_path / "empty", folders[1], folders[2])
 
     def test_folders_without_a_common_name_are_refused(self, folders: tuple[Path, Path, Path]) -> None:
         for path in list(folders[0].iterdir()):
             path.rename(path.with_name("x" + path.name))
         with pytest.raises(DataError, match="no prediction has the name of a reference"):
-            evaluate_folders(*folders)
+            evaluate(*folders)
 
     def test_two_files_of_one_name_are_refused(self, folders: tuple[Path, Path, Path]) -> None:
         write(folders[0] / "a.mha", box(2, 4))
         with pytest.raises(DataError, match=r"a\.mha and a\.nii\.gz"):
-            evaluate_folders(*folders)
+            evaluate(*folders)
+
+    def test_images_given_for_references_are_told_apart(self, folders: tuple[Path, Path, Path]) -> None:
+        write(folders[1] / "a.nii.gz", np.arange(8 * 8 * 6).reshape(8, 8, 6))
+        with pytest.raises(DataError, match=r"these are images, no label maps"):
+            evaluate(*folders)
 
     def test_nothing_is_written_when_no_case_can_be_scored(self, folders: tuple[Path, Path, Path]) -> None:
         for name in "abc":
             write(folders[0] / f"{name}.nii.gz", box(2, 4)[:-1])
         with pytest.raises(DataError, match="no case could be scored"):
-            evaluate_folders(*folders)
+            evaluate(*folders)
         assert not folders[2].exists()
 
 
@@ -167,9 +256,10 @@ class TestRealData:
             for path in sorted((real_data / name / labels).glob("*.nii.gz"))[:2]:
                 (folder / path.name).symlink_to(path)
         (tmp_path / name / "dataset.json").symlink_to(real_data / name / "dataset.json")
-        result = evaluate_folders(pred, ref, tmp_path / "out")
+        result = evaluate(pred, ref, tmp_path / "out")
         assert result.exit_code == 0
-        assert {row.value for row in result.rows if row.metric != "volume_difference_ml"} == {1.0}
+        assert {row.value for row in result.rows if metric_of(row.metric).better == "higher"} == {1.0}
+        assert {row.value for row in result.rows if metric_of(row.metric).better != "higher"} == {0.0}
         assert result.summary["labels_from"].endswith("dataset.json")
 
 
@@ -198,7 +288,7 @@ class TestDataSets:
         return {(row.case_id, row.class_name): row.value for row in rows if row.metric == "dice"}
 
     def test_overlapping_classes_are_compared_each_by_itself(self, layout: Cases, tmp_path: Path) -> None:
-        result = evaluate_dataset(tmp_path / "pred", layout.read(tmp_path / "set"), tmp_path / "out")
+        result = evaluate_dataset(tmp_path / "pred", layout.read(tmp_path / "set"), Settings(tmp_path / "out"))
         assert result.exit_code == 0
         found = self.scores(result.rows)
         assert found.pop(("b", "one")) == 0
@@ -208,16 +298,16 @@ class TestDataSets:
 
     def test_a_part_can_be_scored_alone(self, layout: Cases, tmp_path: Path) -> None:
         dataset = layout.read(tmp_path / "set")
-        result = evaluate_dataset(tmp_path / "pred", dataset, tmp_path / "out", "test", ["two"])
+        result = evaluate_dataset(tmp_path / "pred", dataset, Settings(tmp_path / "out", classes=["two"]), "test")
         assert self.scores(result.rows) == {("c", "two"): 1.0}
         assert (result.extra, result.missing) == (["a", "b"], [])
         (tmp_path / "pred" / "a.nii.gz").unlink()
-        assert evaluate_dataset(tmp_path / "pred", dataset, tmp_path / "out", "train").missing == ["a"]
+        assert evaluate_dataset(tmp_path / "pred", dataset, Settings(tmp_path / "out"), "train").missing == ["a"]
 
     def test_what_cannot_be_compared_is_explained(self, layout: Cases, tmp_path: Path) -> None:
         dataset = layout.read(tmp_path / "set")
         (tmp_path / "pred" / "c.nii.gz").rename(tmp_path / "pred" / "x.nii.gz")
         with pytest.raises(DataError, match=r"no prediction has the name of a case of set \(found: a, wanted: c\)"):
-            evaluate_dataset(tmp_path / "pred", dataset, tmp_path / "out", "test")
+            evaluate_dataset(tmp_path / "pred", dataset, Settings(tmp_path / "out"), "test")
         with pytest.raises(DataError, match="no case of 'test' has a reference"):
-            evaluate_dataset(tmp_path / "pred", replace(dataset, test_cases=()), tmp_path / "out", "test")
+            evaluate_dataset(tmp_path / "pred", replace(dataset, test_cases=()), Settings(tmp_path / "out"), "test")

@@ -2,54 +2,100 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from medseg.evaluation import Evaluation, print_evaluation, summarise, summary_table
-from medseg.metrics import score_case
+from medseg.metrics import METRICS, MetricOptions, score_case
 
 
-def text_of(classes: list[str]) -> str:
+def summary_of(classes: list[str], primary: str = "dice", cases: int = 4, **options: Any) -> dict[str, Any]:
     membership = np.eye(len(classes), len(classes) + 1, 1, dtype=bool)
-    rows = []
-    for seed in range(4):
-        prediction, reference = np.random.default_rng(seed).integers(0, 2, (2, 6, 6)).astype(np.uint8)
-        rows += score_case(f"{seed}", "", prediction, reference, classes, membership, (1.0, 1.0))
+    rules, rows = MetricOptions(**options), []
+    for seed in range(cases):
+        prediction, reference = np.random.default_rng(seed).integers(0, 2, (2, 6, 6, 3)).astype(np.uint8)
+        rows += score_case(f"{seed}", "", prediction, reference, classes, membership, (1.0, 1.0, 40.0), rules).rows
+    return summarise(rows, options=rules, primary=primary)
+
+
+def text_of(summary: dict[str, Any]) -> str:
     console = Console(file=io.StringIO(), width=160)
-    console.print(summary_table(summarise(rows)))
+    console.print(summary_table(summary))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 class TestSummaryTable:
     def test_it_shows_classes_means_and_counts(self) -> None:
-        text = text_of(["liver", "tumour [b]"])
-        assert "liver" in text
-        assert "tumour [b]" in text
-        assert "mean over classes" in text
-        assert "mean over 4 cases" in text
-        assert "[0." in text
+        text = text_of(summary_of(["liver", "tumour [b]"]))
+        for part in ("liver", "tumour [b]", "mean over classes", "mean over 4 cases", "[0.", "HD95, mm", "(max of directed)", "lesion F1"):
+            assert part in text
+
+    def test_the_primary_metric_stands_first(self) -> None:
+        text = text_of(summary_of(["liver"], primary="nsd_2mm", metrics=("dice", "nsd")))
+        assert text.index("NSD 2 mm") < text.index("Dice")
+
+    def test_metrics_that_were_not_computed_are_not_shown(self) -> None:
+        text = text_of(summary_of(["liver"], primary="assd", metrics=("assd", "iou")))
+        assert "ASSD, mm" in text
+        assert "Dice" not in text
 
     def test_an_undefined_mean_is_a_dash(self) -> None:
-        line = next(line for line in text_of(["liver", "absent"]).splitlines() if "absent" in line)
-        assert [cell.strip() for cell in line.strip("│").split("│")][1:] == ["-"] * 2 + ["0", "4"]
+        line = next(line for line in text_of(summary_of(["liver", "absent"])).splitlines() if "absent" in line)
+        cells = [cell.strip() for cell in line.strip("│").split("│")][1:]
+        assert cells[-2:] == ["0", "4"]
+        assert set(cells[:-2]) == {"-"}
 
-    def test_it_fits_into_eighty_columns(self) -> None:
-        console = Console(width=200)
-        rows = score_case("a", "", *np.ones((2, 4, 4), np.uint8), ["microaneurysm"], np.array([[False, True]]), (1.0, 1.0))
-        assert console.measure(summary_table({**summarise(rows), "definitions": {"empty": ""}}, title="")).maximum <= 80
+    def test_penalised_cases_are_counted_where_there_are_any(self) -> None:
+        assert "│ penalised" not in text_of(summary_of(["liver"])).replace("┃", "│")
+        empty, full = np.zeros((4, 4), np.uint8), np.ones((4, 4), np.uint8)
+        rows = score_case("a", "", empty, full, ["liver"], np.array([[False, True]]), (1.0, 1.0)).rows
+        line = next(line for line in text_of(summarise(rows)).splitlines() if "liver" in line)
+        assert "│ penalised" in text_of(summarise(rows)).replace("┃", "│")
+        assert [cell.strip() for cell in line.strip("│").split("│")][-3:] == ["1", "0", "1"]
+
+    @pytest.mark.parametrize(
+        "primary", ["dice", *(name for name, metric in METRICS.items() if metric.standard and not metric.per_tolerance)]
+    )
+    def test_it_fits_into_a_hundred_columns(self, primary: str) -> None:
+        summary = {**summary_of(["microaneurysm"], primary, cases=2), "definitions": {"empty": ""}}
+        assert Console(width=200).measure(summary_table(summary, title="")).maximum <= 100
 
     def test_one_class_needs_no_mean_over_classes(self) -> None:
-        assert "mean over classes" not in text_of(["liver"])
+        assert "mean over classes" not in text_of(summary_of(["liver"]))
+
+    def test_an_infinite_mean_is_shown(self) -> None:
+        empty, full = np.zeros((4, 4), np.uint8), np.ones((4, 4), np.uint8)
+        options = MetricOptions(penalty="inf")
+        rows = score_case("a", "", empty, full, ["liver"], np.array([[False, True]]), (1.0, 1.0), options).rows
+        assert "inf" in text_of(summarise(rows, options=options))
 
 
 class TestPrintEvaluation:
     def test_what_went_wrong_stands_below_the_table(self, tmp_path: Path) -> None:
         maps = np.ones((2, 4, 4), np.uint8)
-        rows = score_case("a", "", maps[0], maps[1], ["liver"], np.array([[False, True]]), (1.0, 1.0))
-        result = Evaluation(rows, [], summarise(rows), missing=["b"], extra=["c"], faults={"d [x]": "d.nii.gz: other grid"})
+        rows = score_case("a", "", maps[0], maps[1], ["liver"], np.array([[False, True]]), (1.0, 1.0)).rows
+        result = Evaluation(
+            rows,
+            [],
+            summary=summarise(rows),
+            missing=["b"],
+            unusable={"u": "u.nii.gz: unreadable"},
+            extra=["c"],
+            left_out=["e", "f"],
+            faults={"d [x]": "d.nii.gz: other grid"},
+        )
         console = Console(file=io.StringIO(), width=100)
         print_evaluation(result, tmp_path, console)
         text = console.file.getvalue()  # type: ignore[attr-defined]
-        for line in ("b: no prediction", "c: no reference", "d [x]: not scored: d.nii.gz: other grid", f"written to {tmp_path}"):
+        for line in (
+            "b: no prediction",
+            "c: no reference",
+            "u: scored as missed: u.nii.gz: unreadable",
+            "2 references without prediction were left out",
+            "d [x]: not scored: d.nii.gz: other grid",
+            f"written to {tmp_path}",
+        ):
             assert line in text

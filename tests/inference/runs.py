@@ -41,9 +41,11 @@ def config(spatial_dims: int = 3, data_format: str = "nnunet", activation: str =
     return to_dict(from_dict(values))
 
 
-def checkpoint(values: dict[str, Any], channels: int = 1, labels: LabelSchema = LABELS, suffix: str = ".nii.gz") -> dict[str, Any]:
+def checkpoint(
+    values: dict[str, Any], channels: int = 1, labels: LabelSchema = LABELS, suffix: str = ".nii.gz", seed: int = 0
+) -> dict[str, Any]:
     """The dictionary that training saves, of untrained weights."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     dims = len(values["data"]["patch_size"])
     section = values["network"]
     network = build_network(section["name"], section["params"], channels, labels.num_outputs(values["loss"]["activation"]), dims)

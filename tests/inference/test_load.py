@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from medseg.errors import RunError
-from medseg.inference import load_checkpoint, load_predictor, read_run
+from medseg.inference import Postprocessing, load_checkpoint, load_predictor, read_run
+from medseg.inference.export import export_run
 from tests.inference.runs import LABELS, checkpoint, config, save_run
 
 
@@ -112,3 +114,66 @@ class TestRefusals:
         torch.save(content, tmp_path / "x.ckpt")
         with pytest.raises(RunError, match="patch_sise"):
             load_predictor(tmp_path / "x.ckpt")
+
+
+class TestPostprocessing:
+    """The run's own where it was chosen, else its config's."""
+
+    def config(self, **steps: Any) -> dict[str, Any]:
+        values = config()
+        values["inference"]["postprocessing"] |= steps
+        return values
+
+    def test_without_any_there_is_none(self, tmp_path: Path) -> None:
+        assert read_run(save_run(tmp_path)).postprocessing is None
+        assert load_predictor(tmp_path, "cpu").postprocessing is None
+
+    def test_the_configs_is_used(self, tmp_path: Path) -> None:
+        run = save_run(tmp_path, config=self.config(minimum_size={"low": 5.0}))
+        expected = Postprocessing(LABELS, "softmax", minimum_size={"low": 5.0})
+        assert read_run(run).postprocessing is not None
+        assert load_predictor(run, "cpu").postprocessing.to_dict() == expected.to_dict()  # type: ignore[union-attr]
+
+    def test_the_chosen_one_goes_first_even_where_it_does_nothing(self, tmp_path: Path) -> None:
+        run = save_run(tmp_path, config=self.config(minimum_size={"low": 5.0}))
+        chosen = Postprocessing(LABELS, "softmax", fill_holes=["high"])
+        chosen.write(run / "postprocessing.json", metric="dice")
+        for path in (run, run / "checkpoints" / "best.ckpt"):
+            assert read_run(path).postprocessing.to_dict() == chosen.to_dict()  # type: ignore[union-attr]
+        Postprocessing(LABELS, "softmax").write(run / "postprocessing.json")
+        assert read_run(run).postprocessing is None
+
+    def test_a_checkpoint_elsewhere_has_its_configs(self, tmp_path: Path) -> None:
+        run = save_run(tmp_path / "run")
+        Postprocessing(LABELS, "softmax", fill_holes=["high"]).write(tmp_path / "postprocessing.json")
+        (tmp_path / "alone").mkdir()
+        moved = (run / "checkpoints" / "best.ckpt").rename(tmp_path / "alone" / "best.ckpt")
+        assert read_run(moved).postprocessing is None
+
+    def test_a_damaged_one_and_an_unknown_class_are_named(self, tmp_path: Path) -> None:
+        run = save_run(tmp_path)
+        (run / "postprocessing.json").write_text("{")
+        with pytest.raises(RunError, match=r"postprocessing\.json: cannot be read"):
+            read_run(run)
+        content = checkpoint(self.config(largest_component=["liver"]))
+        torch.save(content, tmp_path / "x.ckpt")
+        with pytest.raises(RunError, match=r"x\.ckpt: its config's inference\.postprocessing\.largest_component: .*liver"):
+            read_run(tmp_path / "x.ckpt")
+
+
+class TestInferenceSettings:
+    def test_mirroring_and_skipping_are_the_configs(self, tmp_path: Path) -> None:
+        values = config()
+        values["inference"] |= {"mirror_axes": [0, 2], "skip": "nonzero"}
+        predictor = load_predictor(save_run(tmp_path, config=values), "cpu")
+        assert (predictor.mirror_axes, predictor.skip) == ((0, 2), "nonzero")
+
+
+class TestPackages:
+    def test_are_runs_too(self, tmp_path: Path) -> None:
+        run = save_run(tmp_path / "run")
+        package = export_run(run, tmp_path / "tiny.medseg", "package")
+        saved, packed = read_run(run), read_run(package)
+        assert (packed.path, packed.labels, packed.channels, packed.suffix) == (package, saved.labels, saved.channels, saved.suffix)
+        first, second = (load_predictor(one, "cpu").network.state_dict() for one in (run, package))
+        assert all(torch.equal(first[key], second[key]) for key in first)

@@ -24,6 +24,7 @@ loss:
   activation: softmax
   terms: [{name: cross_entropy}, {name: dice}]
 trainer: {max_epochs: 2, precision: 32-true, accelerator: cpu}
+evaluation: {report: false}
 runs_dir: RUNS
 """
 

@@ -141,6 +141,11 @@ class TestRefusals:
             (["loss.terms=[{name: focal, params: {alpha: 0.25}}]"], "loss.terms[0].params"),
             (["trainer.accelerator=mps"], "trainer.accelerator"),
             (["inference.window=[31,32]"], "inference.window"),
+            (["inference.postprocessing.fill_holes=[lesoin]"], "inference.postprocessing.fill_holes"),
+            (["inference.postprocessing.minimum_size={organ: 2}"], "inference.postprocessing.minimum_size"),
+            (["evaluation.tolerances={lesions: [2]}"], "evaluation.tolerances"),
+            (["evaluation.primary=volume_difference_ml"], "evaluation.primary"),
+            (["validation.monitor=fp_volume_ml"], "validation.monitor"),
         ],
     )
     def test_names_the_key(self, tiny: Tiny, overrides: list[str], message: str) -> None:
@@ -367,26 +372,54 @@ class TestProcesses:
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
+class Trained:
+    """As much of a trainer and its module as `Checkpoints` looks at."""
+
+    is_global_zero = True
+
+    def __init__(self) -> None:
+        self.current_epoch = self.validated_epoch = -1
+        self.callback_metrics: dict[str, torch.Tensor] = {}
+        self.strategy = self
+
+    def barrier(self) -> None:
+        pass
+
+    def save_checkpoint(self, path: Path, weights_only: bool) -> None:
+        path.write_text(str(self.current_epoch))
+
+
+def best_epoch(folder: Path, scores: list[float], losses: list[float], lower_is_better: bool = False) -> int:
+    """The epoch that is kept as the best."""
+    callback, trainer = Checkpoints(folder / "last.ckpt", folder / "best.ckpt", "val/x", lower_is_better), Trained()
+    for epoch, (score, loss) in enumerate(zip(scores, losses, strict=True)):
+        trainer.current_epoch = trainer.validated_epoch = epoch
+        trainer.callback_metrics = {"val/x": torch.tensor(score), "train/loss": torch.tensor(loss)}
+        callback.on_train_epoch_end(trainer, trainer)  # type: ignore[arg-type]
+        again = Checkpoints(folder / "last.ckpt", folder / "best.ckpt", "val/x", lower_is_better)
+        again.load_state_dict(callback.state_dict())
+        callback = again
+    assert (folder / "last.ckpt").read_text() == str(len(scores) - 1)
+    assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt"}
+    return int((folder / "best.ckpt").read_text())
+
+
 class TestCheckpoints:
-    def test_a_score_that_is_never_a_number_still_leaves_a_best_checkpoint(self, tmp_path: Path) -> None:
-        class Fake:
-            current_epoch = 0
-            validated_epoch = 0
-            is_global_zero = True
+    @pytest.mark.parametrize(("lower", "wanted"), [(False, 1), (True, 2)])
+    def test_the_best_end_of_the_metric_is_kept(self, tmp_path: Path, lower: bool, wanted: int) -> None:
+        assert best_epoch(tmp_path, [0.5, 0.9, 0.1, 0.9], [1.0] * 4, lower) == wanted
 
-            def __init__(self) -> None:
-                self.callback_metrics = {"val/dice": torch.tensor(float("nan"))}
-                self.strategy = self
+    def test_without_any_value_the_training_loss_chooses_and_says_so_once(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        nan = float("nan")
+        assert best_epoch(tmp_path, [nan] * 4, [3.0, 1.0, 2.0, nan]) == 1
+        assert capsys.readouterr().out.count("the training loss chooses best.ckpt until it has one") == 1
 
-            def barrier(self) -> None:
-                pass
+    def test_the_first_value_takes_over_and_infinity_is_none(self, tmp_path: Path) -> None:
+        nan = float("nan")
+        assert best_epoch(tmp_path, [nan, 0.1, nan, float("inf")], [0.1, 3.0, 0.01, 0.0]) == 1
 
-            def save_checkpoint(self, path: Path, weights_only: bool) -> None:
-                path.write_text("weights")
-
-        callback = Checkpoints(tmp_path / "last.ckpt", tmp_path / "best.ckpt", "val/dice")
-        callback.on_train_epoch_end(Fake(), Fake())  # type: ignore[arg-type]
-        assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", "last.ckpt"}
+    def test_nothing_but_nan_still_leaves_a_best_checkpoint(self, tmp_path: Path) -> None:
+        assert best_epoch(tmp_path, [float("nan")], [float("nan")]) == 0
 
 
 class TestGeometry:

@@ -35,7 +35,7 @@ def sweep_file(tmp_path: Path, phantom_root: Path) -> Path:
 
 
 def row(case: str, value: float, metric: str = "dice") -> Row:
-    return Row(case, case, "lesion", metric, value, False, False, 10, 10, 0.01, 0.01, 1, 1, (1.0, 1.0, 1.0))
+    return Row(case, case, "lesion", metric, value, False, False, False, 10, 10, 0.01, 0.01, 1, 1, (1.0, 1.0, 1.0))
 
 
 class TestRunSweep:

@@ -8,34 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.planning.figures import bars, histogram
 from medseg.data.planning.fingerprint import PERCENTILES, CaseFacts, Fingerprint
 from medseg.data.planning.given import shown
 from medseg.data.planning.plan import Plan
 from medseg.files import write_text
+from medseg.html import bars, folded, histogram, page
 
 MOST_CLASSES = 30
 """Classes whose lesions are drawn one by one."""
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b2430; --faint: #5b6675; --paper: #ffffff; --line: #d8dee6; --bar: #3b6ea8; --mark: #c2410c; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e5e9ef; --faint: #9aa5b4; --paper: #14181d; --line: #313842; --bar: #6ea3dd; --mark: #fb923c; }
-}
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
-body { max-width: 1160px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
-p.sub { color: var(--faint); margin-top: .2rem; }
-table { border-collapse: collapse; width: 100%; } td, th { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; }
-tr { border-bottom: 1px solid var(--line); } th { color: var(--faint); font-weight: 500; }
-summary { cursor: pointer; }
-code { font: 13px ui-monospace, monospace; white-space: nowrap; }
-.figures { display: flex; flex-wrap: wrap; gap: 1rem 1.2rem; }
-svg { max-width: 100%; height: auto; } svg rect { fill: var(--bar); }
-svg text { fill: var(--faint); font: 11px system-ui, sans-serif; } svg text.title { fill: var(--ink); font-size: 12.5px; }
-svg line.median { stroke: var(--mark); stroke-width: 1.5; }
-.warning { border-left: 3px solid var(--mark); padding: .1rem .8rem; margin: .5rem 0; }
-"""
 
 
 def write_report(fingerprint: Fingerprint, plan: Plan, path: Path, train: str, groups: Mapping[str, str]) -> None:
@@ -75,9 +55,7 @@ def write_report(fingerprint: Fingerprint, plan: Plan, path: Path, train: str, g
         "<h2>Cases</h2>",
         _cases(fingerprint, groups),
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(fingerprint.name)}: plan</title>'
-    text = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"
-    write_text(path, text)
+    write_text(path, page(f"{fingerprint.name}: plan", body, interactive=False))
 
 
 def _decisions(plan: Plan) -> str:
@@ -156,7 +134,7 @@ def _cases(fingerprint: Fingerprint, groups: Mapping[str, str]) -> str:
     names = ["case", "group", "shape", *([] if pixels else ["spacing (mm)"]), "lesions", f"volume ({unit})"]
     head = "<tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr>"
     rows = "\n".join(_case(case, groups[case.id], pixels) for case in fingerprint.cases)
-    return f"<details><summary>{len(fingerprint.cases)} cases</summary><table>{head}\n{rows}</table></details>"
+    return folded(f"{len(fingerprint.cases)} cases", f"<table>{head}\n{rows}</table>")
 
 
 def _case(case: CaseFacts, group: str, pixels: bool) -> str:

@@ -118,7 +118,8 @@ class StoredCases:
         image, label = self._unpacked(i) if i in self._cache else self._unpack(stored)
         own = None if label is None else label.copy()
         found = self._reference(stored, own) if reference and own is not None else None
-        return PreparedCase(stored.case, self._normalised(i, image), own, stored.geometry, stored.original, found)
+        normalised, intensities = self._normalised(i, image), stored.index.intensities
+        return PreparedCase(stored.case, normalised, own, stored.geometry, stored.original, found, intensities)
 
     def foreground(self, i: int) -> np.ndarray:
         """Raw float32 intensities (C, n) of at most 10,000 voxels of any class, for the statistics of `ct`."""

@@ -1,0 +1,52 @@
+"""What stands in a row where a mask is empty: the one place that says so.
+
+A class that both maps lack is left out of the means and counted, or scores the best value (`both_empty`). Where one map alone holds it,
+nothing is dropped: overlap is 0, a distance is the penalty, and metrics of lesions and volumes follow their own formulas.
+"""
+
+from __future__ import annotations
+
+import math
+
+from medseg.metrics.measures import METRICS, Metric
+from medseg.metrics.options import MetricOptions
+from medseg.metrics.view import ClassView
+
+
+def evaluate(name: str, view: ClassView, options: MetricOptions) -> dict[str, tuple[float, bool]]:
+    """Compute one metric of one class in one case.
+
+    Args:
+        name: A key of `METRICS`.
+        view: The class.
+        options: The rules.
+
+    Returns:
+        Name in the row -> the value, and whether it is a penalty; one item a tolerance where the metric has one, else one. Nothing for
+        volumes in 2-D, where a pixel has none.
+    """
+    metric, counts = METRICS[name], view.counts
+    if metric.unit == "mL" and len(view.spacing) == 2:
+        return {}
+    names = metric.row_names(name, options.tolerances_of(view.name))
+    if counts.both_empty:
+        return dict.fromkeys(names, (_nothing(metric, options), False))
+    if counts.one_empty and metric.one_empty != "formula":
+        penalised = metric.one_empty == "penalty"
+        return dict.fromkeys(names, (_penalty(view, options) if penalised else 0.0, penalised))
+    found = metric.value(view, options)
+    values = found if isinstance(found, tuple) else (found,)
+    if metric.family == "lesion":  # no lesion counts, though there are voxels: all are below the smallest size
+        values = tuple(_nothing(metric, options) if math.isnan(value) else value for value in values)
+    penalised = counts.one_empty and metric.unit == "mm"
+    return {key: (float(value), penalised) for key, value in zip(names, values, strict=True)}
+
+
+def _nothing(metric: Metric, options: MetricOptions) -> float:
+    return metric.best if options.both_empty == "best" else math.nan
+
+
+def _penalty(view: ClassView, options: MetricOptions) -> float:
+    if options.penalty == "diagonal":
+        return view.case.diagonal_mm
+    return float(options.penalty)  # a number, "inf" or "nan"
