@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from medseg.metrics import METRICS, MetricOptions, class_counts, overlap, score_case
+from medseg.metrics.surface import assd, hd, hd95, masd, nsd, surfaces, surfels
 
 COUNTING = ("dice", "iou", "precision", "recall", "volume_similarity", "volume_difference_ml", "absolute_volume_difference_ml")
 SURFACES = ("dice", "hd", "hd95", "nsd", "assd", "masd")
@@ -79,6 +80,30 @@ def counted(scene: Scene) -> Callable[[], float]:
         voxel_ml = float(np.prod(scene.spacing)) / 1000
         counts = class_counts(scene.prediction, scene.reference, scene.membership, voxel_ml)
         return float(np.mean([[function(one) for function in functions] for one in counts], axis=0)[0])
+
+    return step
+
+
+def measured(scene: Scene) -> Callable[[], float]:
+    """Counts and distances of voxel borders, and every measure of them; returns the mean HD95."""
+    counting = counted(scene)
+
+    def step() -> float:
+        counting()
+        found = surfaces(scene.prediction, scene.reference, scene.membership, scene.spacing)
+        values = [(hd95(one), hd(one), nsd(one, 1.0), nsd(one, 2.0), assd(one), masd(one)) for one in found]
+        return float(np.mean(values, axis=0)[0])
+
+    return step
+
+
+def measured_surfels(scene: Scene) -> Callable[[], float]:
+    """The same of surfels, without the counts."""
+
+    def step() -> float:
+        found = surfels(scene.prediction, scene.reference, scene.membership, scene.spacing)
+        values = [(hd95(one), nsd(one, 1.0), nsd(one, 2.0), assd(one), masd(one)) for one in found]
+        return float(np.mean(values, axis=0)[0])
 
     return step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,26 @@ class TestBenchmarkData:
 
     def test_the_first_batch_comes(self, ours: ModuleType, tmp_path: Path) -> None:
         assert ours.first_batch(tmp_path, 4) > 0
+
+
+@pytest.mark.filterwarnings("ignore:Voronoi computation:UserWarning", "ignore:monai.metrics.utils:FutureWarning")
+class TestBenchmarkMetrics:
+    def test_ours_and_the_peers_compute_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(str(SCRIPTS))
+        scenes, peers = importlib.import_module("benchmark_metrics_scenes"), importlib.import_module("benchmark_metrics_peers")
+        scene = scenes.organs((40, 36, 32), 2)
+        assert scenes.counted(scene)() == pytest.approx(peers.monai_dice(scene)(), abs=1e-6)
+        assert scenes.measured(scene)() == pytest.approx(peers.monai_all(scene)(), abs=1e-5)
+        assert scenes.scored(scene, scenes.SURFACES, "nsd_2mm")() == pytest.approx(peers.monai_nsd(scene)(), abs=1e-6)
+        if importlib.util.find_spec("surface_distance"):
+            assert scenes.measured_surfels(scene)() == pytest.approx(peers.surface_distance(scene)(), abs=1e-6)
+
+    def test_the_lesions_are_as_many_as_it_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(str(SCRIPTS))
+        scenes, peers = importlib.import_module("benchmark_metrics_scenes"), importlib.import_module("benchmark_metrics_peers")
+        scene = scenes.lesions((96, 96, 48), count=6, hits=4, false=3)
+        assert scenes.scored(scene, ("lesion_recall",), "lesion_recall")() == pytest.approx(4 / 6)
+        assert scenes.scored(scene, ("cc_dice",), "cc_dice")() == pytest.approx(peers.monai_cc_dice(scene)(), abs=2e-3)  # but for ties
 
 
 @pytest.mark.slow

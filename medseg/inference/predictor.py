@@ -12,7 +12,7 @@ from medseg.data.labels import Activation, LabelSchema
 from medseg.data.preparation import PreparedCase, Preparer
 from medseg.errors import DataError
 from medseg.inference.postprocessing import Postprocessing
-from medseg.inference.restoring import Slab, SlabRestorer, rows_at_once, slab_axis
+from medseg.inference.restoring import Slab, SlabRestorer, slab_axis
 from medseg.inference.skipping import Skipping, skip_of
 from medseg.inference.sliding_window import Blending, notice, or_on_cpu, stream_logits
 
@@ -82,7 +82,7 @@ class Predictor:
         Raises:
             DataError: When the case has another number of axes or channels than the network.
         """
-        return _joined(self._probable(self._stream(prepared, axis=0), axis=0), prepared.geometry.shape, axis=0)
+        return _joined(self._probable(self._stream(prepared, axis=0)), prepared.geometry.shape, axis=0)
 
     def predict(self, prepared: PreparedCase) -> np.ndarray:
         """Label map of a prepared case as internal ids, in the grid of the case's own files.
@@ -141,7 +141,7 @@ class Predictor:
         """
         restorer = self._restorer(prepared)
         parts = self._stream(prepared, restorer.axis)
-        return restorer(parts if logits else self._probable(parts, restorer.axis))
+        return restorer(parts if logits else self._probable(parts))
 
     def _restorer(self, prepared: PreparedCase) -> SlabRestorer:
         return SlabRestorer(prepared.geometry, prepared.original)
@@ -164,15 +164,10 @@ class Predictor:
             notify=self._notify,
         )
 
-    def _probable(self, parts: Iterable[Slab], axis: int) -> Iterator[Slab]:
-        """Logits to probabilities, some rows at a time."""
+    def _probable(self, parts: Iterable[Slab]) -> Iterator[Slab]:
+        """Logits to probabilities."""
         for rows, part in parts:
-            first, thin = rows.start, rows_at_once(part[0].numel() // (rows.stop - rows.start))
-            for piece in part.split(thin, dim=axis + 1):
-                last = first + piece.shape[axis + 1]
-                yield slice(first, last), or_on_cpu(self._activate, piece)
-                first = last
-            del part, piece  # not while the next one comes
+            yield rows, or_on_cpu(self._activate, part)
 
     def _activate(self, logits: Tensor) -> Tensor:
         return logits.softmax(dim=0) if self.activation == "softmax" else logits.sigmoid()

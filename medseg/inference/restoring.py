@@ -13,10 +13,7 @@ from torch import Tensor
 
 from medseg.data.geometry import Geometry, aligned_positions, from_canonical, linear_neighbours, read_between
 from medseg.data.preparation import canonical_grid
-from medseg.inference.sliding_window import or_on_cpu
-
-SLAB_VOXELS = 2**17
-"""Voxels of a slab, as far as whole rows allow: few enough that several slabs do not show beside the sums of the windows."""
+from medseg.inference.sliding_window import at_once, or_on_cpu
 
 _NOTHING = torch.empty(0)
 
@@ -32,13 +29,8 @@ def slab_axis(shape: Sequence[int]) -> int:
 def slab_slices(shape: Sequence[int]) -> list[slice]:
     """The slabs of a grid along its `slab_axis`, ascending."""
     size = shape[slab_axis(shape)]
-    rows = rows_at_once(math.prod(shape) // max(size, 1))
+    rows = at_once(math.prod(shape) // max(size, 1))
     return [slice(first, min(first + rows, size)) for first in range(0, size, rows)]
-
-
-def rows_at_once(row: int) -> int:
-    """How many rows of so many voxels make a slab."""
-    return max(1, SLAB_VOXELS // max(row, 1))
 
 
 class SlabRestorer:

@@ -12,6 +12,7 @@ from medseg.metrics.counts import IGNORE, ClassCounts, class_counts
 from medseg.metrics.lesions import Lesions, brats, lesions_by_class, panoptic
 from medseg.metrics.options import MetricOptions
 from medseg.metrics.surface import Surfaces, surfaces, surfels
+from medseg.metrics.surface.frame import foreground_box
 
 Box = tuple[slice, ...]
 
@@ -63,7 +64,7 @@ class CaseView:
     @cached_property
     def maps(self) -> tuple[np.ndarray, np.ndarray]:
         """Prediction and reference in the box of all foreground, without ignored voxels."""
-        box = _foreground_box(self.prediction, self.reference)
+        box = tuple(slice(low, low + extent) for low, extent in zip(*foreground_box(self.prediction, self.reference), strict=True))
         prediction, reference = np.ascontiguousarray(self.prediction[box]), np.ascontiguousarray(self.reference[box])
         if max(prediction.max(initial=0), reference.max(initial=0)) == IGNORE:
             ignored = reference == IGNORE
@@ -156,28 +157,3 @@ class ClassView:
     def brats(self) -> tuple[float, float]:
         """Lesion-wise Dice and HD95."""
         return brats(self.lesions, self.case.options.brats)
-
-
-def _foreground_box(prediction: np.ndarray, reference: np.ndarray) -> Box:
-    """The smallest box that holds all voxels that are not 0 in either map; an empty one where there is none."""
-    if prediction.flags.f_contiguous and reference.flags.f_contiguous:  # NIfTI's order: read along the memory
-        return _box(prediction.T, reference.T)[::-1]
-    return _box(prediction, reference)
-
-
-def _box(prediction: np.ndarray, reference: np.ndarray) -> Box:
-    used = prediction | reference
-    seen = used.max(axis=0, initial=0)
-    rest = _extents(seen)
-    first = _extent(used[(slice(None), *rest)].reshape(len(used), -1).max(axis=1, initial=0))
-    return (first, *rest)
-
-
-def _extents(seen: np.ndarray) -> Box:
-    axes = range(seen.ndim)
-    return tuple(_extent(seen.max(axis=tuple(other for other in axes if other != axis), initial=0)) for axis in axes)
-
-
-def _extent(seen: np.ndarray) -> slice:
-    used = np.flatnonzero(seen)
-    return slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from medseg.metrics.measures import metric_of
 from medseg.metrics.options import MetricOptions
 
 LOWEST = 0.05
-"""Voxels where every class is below this probability, and that are predicted as background, are not held."""
+"""A class is looked at where it is above this probability, or predicted; no threshold that is tried lies below."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class HeldCase:
     files: Path
     """What the names of its arrays begin with."""
     box: tuple[slice, ...]
+    """Where any class is looked at: its probabilities are held."""
+    boxes: Mapping[str, tuple[slice, ...]]
+    """Where each class is, within `box`."""
 
     @classmethod
     def hold(
@@ -49,14 +52,18 @@ class HeldCase:
             probabilities float (C', *spatial), tensor or array; reference uint8 (*spatial).
         """
         prob = torch.as_tensor(probabilities)
-        ids = plain.decide(prob).numpy()
-        classes = prob[1:] if plain.activation == "softmax" else prob
-        box = _box((classes.amax(dim=0) > LOWEST).numpy() | (ids > 0))
-        files = folder / str(number)
-        held = cls(case_id, group, tuple(float(size) for size in spacing), files, box)
-        for name, array in (("ids", ids), ("reference", reference), ("prob", prob[(slice(None), *box)].half().numpy())):
-            np.save(held._file(name), np.ascontiguousarray(array), allow_pickle=False)
-        return held
+        ids, labels = plain.decide(prob).numpy(), plain.labels
+        channels = prob[1:] if plain.activation == "softmax" else prob
+        box = _box((channels.amax(dim=0) > LOWEST).numpy() | (ids > 0))
+        held, masks = prob[(slice(None), *box)], labels.masks(ids[box])
+        places = {
+            name: _box((channel > LOWEST).numpy() | mask)
+            for name, channel, mask in zip(labels.classes, held[-labels.num_classes :], masks, strict=True)
+        }
+        case = cls(case_id, group, tuple(float(size) for size in spacing), folder / str(number), box, places)
+        for name, array in (("ids", ids), ("reference", reference), ("prob", held.half().numpy())):
+            np.save(case._file(name), np.ascontiguousarray(array), allow_pickle=False)
+        return case
 
     @property
     def reference(self) -> np.ndarray:
@@ -66,10 +73,11 @@ class HeldCase:
     def predict(self, chosen: Postprocessing) -> np.ndarray:
         """The label map with post-processing, uint8 ids (*spatial). Thresholds see the probabilities as float16."""
         ids = self._load("ids")
-        if chosen.thresholds:
-            ids = np.zeros_like(ids)
-            ids[self.box] = chosen.decide(torch.from_numpy(self._load("prob")).float()).numpy()
-        return chosen.clean(np.asarray(ids), self.spacing)
+        inside, prob = ids[self.box], np.load(self._file("prob"), mmap_mode="r", allow_pickle=False)
+        for name in chosen.thresholds:  # elsewhere a class cannot win, whatever its threshold
+            place = self.boxes[name]
+            inside[place] = chosen.decide(torch.from_numpy(prob[(slice(None), *place)].astype(np.float32))).numpy()
+        return chosen.clean(ids, self.spacing)
 
     def _file(self, name: str) -> Path:
         return self.files.with_name(f"{self.files.name}.{name}.npy")

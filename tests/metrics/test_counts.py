@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,25 @@ class TestConfusionTable:
     def test_wrong_maps_are_refused(self, prediction: np.ndarray, reference: np.ndarray, message: str) -> None:
         with pytest.raises(ValueError, match=message):
             confusion_table(prediction, reference, 4)
+
+    @pytest.mark.parametrize("ids", [2, 15, 16, 17, 200])
+    @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 4097])
+    def test_any_number_of_ids_and_voxels_is_counted(self, ids: int, size: int) -> None:
+        generator = np.random.default_rng(size)
+        prediction, reference = (
+            (generator.integers(0, ids, size) * (generator.random(size) < 0.3)).astype(np.uint8),
+            random_ids(1, ids, (size,)),
+        )
+        for p, r in ((prediction, reference), (prediction, np.zeros_like(reference)), (prediction, prediction)):
+            expected = np.zeros((ids, ids), np.int64)
+            np.add.at(expected, (r, p), 1)
+            np.testing.assert_array_equal(confusion_table(p, r, ids), expected)
+
+    @pytest.mark.parametrize("lay_out", [np.asfortranarray, lambda ids: ids[::2, ::-1], lambda ids: ids.transpose(2, 0, 1)])
+    def test_the_order_in_memory_does_not_matter(self, lay_out: Any) -> None:
+        prediction, reference = (lay_out(random_ids(seed)) for seed in (0, 1))
+        expected = confusion_table(np.ascontiguousarray(prediction), np.ascontiguousarray(reference), 4)
+        np.testing.assert_array_equal(confusion_table(prediction, reference, 4), expected)
 
 
 class TestVoxelCounts:

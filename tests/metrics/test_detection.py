@@ -216,6 +216,7 @@ class TestDetectionMetrics:
             metric.update("b", np.zeros((2, 1, 2)), np.zeros((1, 2), np.uint8), (1.0, 1.0))
 
 
+@pytest.mark.slow  # the state is that of CaseMetrics, whose two processes always run
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over a file store")
 class TestTwoProcesses:
     """Detection and calibration at once: a process costs seconds."""
@@ -224,7 +225,7 @@ class TestTwoProcesses:
         "shares",
         [
             pytest.param([[0, 1, 2, 0], []], id="one empty"),
-            pytest.param([[0, 2], [1, 0]], id="a padded case on both", marks=pytest.mark.slow),
+            pytest.param([[0, 2], [1, 0]], id="a padded case on both"),
         ],
     )
     def test_ranks_agree_with_one_process(self, tmp_path: Path, shares: list[list[int]]) -> None:

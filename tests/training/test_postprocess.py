@@ -1,20 +1,30 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
+from medseg.config import Config, load_config, to_dict, to_yaml
+from medseg.data import DATA_MODULES
 from medseg.data.labels import LabelSchema
+from medseg.data.modules import SegmentationDataModule, read_dataset
 from medseg.errors import RunError
+from medseg.inference.load import load_predictor
 from medseg.inference.postprocessing import Postprocessing
+from medseg.metrics import score_case
 from medseg.metrics.options import MetricOptions
 from medseg.training import postprocess
 from medseg.training.held_cases import HeldCase, Scorer
-from medseg.training.postprocess import PredictedCase, choose
+from medseg.training.postprocess import PredictedCase, choose, postprocess_run
+from medseg.training.run_folder import RunFolder
+from tests.inference.runs import checkpoint
 
 LABELS = LabelSchema.exclusive({"background": 0, "organ": 1, "lesion": 2})
 
@@ -162,6 +172,7 @@ class TestHeldCase:
         plain = Postprocessing(LABELS, activation)
         held = HeldCase.hold(tmp_path, plain, prob, np.zeros((9, 8, 7), np.uint8), (1, 1, 1), "a", "", 0)
         assert held.box[0] == slice(0, 6)
+        assert set(held.boxes) == {"organ", "lesion"}
         assert np.array_equal(held.predict(plain), plain.decide(prob).numpy())
         cut = Postprocessing(LABELS, activation, thresholds={"lesion": 0.2, "organ": 0.7}, minimum_size={"lesion": 3.0})
         assert np.array_equal(held.predict(cut), cut.clean(cut.decide(prob).numpy(), (1, 1, 1)))
@@ -184,3 +195,51 @@ class TestScorer:
         assert scorer.changed(less, ids) == [1]
         assert scorer.changed(np.where(ids == 2, 1, ids).astype(np.uint8), ids) == [0, 1]
         assert scorer.changed(ids, ids) == []
+
+
+class TestPostprocessRun:
+    @pytest.fixture
+    def run(self, tiny: Callable[..., Config], tmp_path: Path) -> Path:
+        """A run of untrained weights on phantoms."""
+        config = tiny("evaluation.primary=lesion_f1")
+        dataset = read_dataset(config.data)
+        run = RunFolder.create(tmp_path / "runs", config.name, to_yaml(config))
+        run.best.parent.mkdir()
+        torch.save(checkpoint(to_dict(config), len(dataset.channels), dataset.labels, dataset.suffix), run.best)
+        return run.path
+
+    def test_what_was_chosen_is_stored_and_used(self, run: Path) -> None:
+        text = io.StringIO()
+        path = postprocess_run(run, Console(file=text, width=200))
+        assert path == run / "postprocessing.json"
+        stored = json.loads(path.read_text())
+        assert stored["chosen_by"]["metric"] == "lesion_f1"
+        assert len(stored["chosen_by"]["cases"]) == 2
+        kept = [trial for trial in stored["tried"] if trial["kept"]]
+        assert kept, "an untrained network leaves something to improve"
+        assert f"{len(kept)} of {len(stored['tried'])} steps kept" in text.getvalue()
+        predictor = load_predictor(run, "cpu")
+        assert predictor.postprocessing is not None
+        assert predictor.postprocessing.to_dict().items() <= stored.items()
+        assert not list(run.glob(".choosing.*"))
+
+    def test_the_scores_of_the_run_rise_by_what_the_table_says(self, run: Path) -> None:
+        config = load_config(str(run / "config.yaml"))
+        data = DATA_MODULES[config.data.module](config.data, config.seed)
+        before = self._mean(run, data)
+        stored = json.loads(postprocess_run(run, data=data).read_text())
+        kept = [trial for trial in stored["tried"] if trial["kept"]]
+        assert before == pytest.approx(kept[0]["before"])
+        assert self._mean(run, data) == pytest.approx(kept[-1]["after"])
+
+    def _mean(self, run: Path, data: SegmentationDataModule) -> float:
+        predictor, labels, values = load_predictor(run, "cpu"), data.dataset.labels, []
+        stored = data.stored("val")
+        for number in range(len(stored)):
+            case = stored.whole(number)
+            assert case.reference is not None
+            scores = score_case(
+                case.case.id, "", predictor.predict(case), case.reference, labels.classes, labels.membership, case.original.spacing
+            )
+            values += [row.value for row in scores.rows if row.metric == "lesion_f1"]
+        return float(np.nanmean(values))

@@ -183,7 +183,8 @@ class MetricAnalysis:
         return intervals, ts
 
     def _patients(self, used: np.ndarray) -> int:
-        return len({group for group, one in zip(self.table.groups, np.asarray(used).any(axis=1).tolist(), strict=True) if one})
+        """Patients with a value: of (cases, classes)."""
+        return len({self.table.groups[at] for at in np.flatnonzero(used.sum(axis=1))})
 
     def _patient_values(self, method: int, column: int) -> np.ndarray:
         scores = self.scores[method]

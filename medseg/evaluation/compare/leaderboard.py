@@ -137,9 +137,8 @@ def _full(one: Mean) -> Markup:
     notes = [f"n {one.cases}"]
     told = ((one.penalised, "penalised"), (one.missed, "missed"), (one.invented, "invented"), (one.both_empty, "both empty"))
     notes += [f"{count} {what}" for count, what in told if count]
-    return Markup(
-        f'{with_interval(one.interval, one.metric)}<br><span class="note">{", ".join(notes[:2])}{"<br>" if notes[2:] else ""}{", ".join(notes[2:])}</span>'
-    )
+    lines = "<br>".join(", ".join(part) for part in (notes[:2], notes[2:]) if part)
+    return Markup(f'{with_interval(one.interval, one.metric)}<br><span class="note">{lines}</span>')
 
 
 def _numbers(one: Mean) -> list[Number]:

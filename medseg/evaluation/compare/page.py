@@ -79,14 +79,14 @@ def _leaderboard(comparison: Comparison) -> Markup:
 
 
 def _boxes(comparison: Comparison) -> Markup:
-    tab, order = comparison.tables[comparison.primary], comparison.order()
+    tab = comparison.tables[comparison.primary]
     columns = [(0, "mean over classes")] if len(comparison.cases.classes) > 1 else []
     columns += [(at, name) for at, name in enumerate(comparison.cases.classes[:_MOST_CLASSES], 1)]
     joined = len(comparison.cases.ids) <= _MOST_JOINED
     charts = [
         boxes(
             name,
-            {comparison.names[method]: tab.case_means(method, column).tolist() for method in order},
+            {comparison.names[method]: tab.case_means(method, column).tolist() for method in range(len(comparison.methods))},
             Axis(with_unit(comparison.primary)),
             names=comparison.cases.ids,
             joined=joined,
@@ -197,7 +197,9 @@ def _definitions(comparison: Comparison) -> Markup:
     ]
     rules = facts([(name, str(value)) for name, value in comparison.options.items()])
     return Markup(
-        facts([*_STATISTICS, *comparison.definitions.items()]) + folded("Rules of the metrics", rules) + table(columns, runs, name="runs")
+        facts([*_STATISTICS, *((name, text) for name, text in comparison.definitions.items() if name != "interval")])
+        + folded("Rules of the metrics", rules)
+        + table(columns, runs, name="runs")
     )
 
 

@@ -73,6 +73,7 @@ def hierarchical_interval(
     if not (scores.repeated or (other is not None and other.repeated)):
         return [percentile_interval(float(one), draws[:, k], level, int(units[k])) for k, one in enumerate(estimate)]
     error = standard_error(scores, other)
+    expand = stats.t.ppf((1 + level) / 2, error.freedom) / stats.norm.ppf((1 + level) / 2)
     result = []
     for k, one in enumerate(estimate):
         plain = percentile_interval(float(one), draws[:, k], level, int(units[k]))
@@ -81,7 +82,7 @@ def hierarchical_interval(
             result.append(plain)
             continue
         centre = float(np.nanmean(draws[:, k]))
-        stretch = error.error[k] / spread * stats.t.ppf((1 + level) / 2, error.freedom[k]) / stats.norm.ppf((1 + level) / 2)
+        stretch = error.error[k] / spread * expand[k]
         result.append(Interval(float(one), float(one + stretch * (plain.low - centre)), float(one + stretch * (plain.high - centre))))
     return result
 

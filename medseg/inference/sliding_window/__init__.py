@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medseg.inference.sliding_window.layout import Blending
+from medseg.inference.sliding_window.layout import Blending, at_once
 from medseg.inference.sliding_window.memory import Notify, notice, or_on_cpu
 from medseg.inference.sliding_window.stream import Skip, stream_logits
 
-__all__ = ["Blending", "Notify", "Skip", "notice", "or_on_cpu", "predict_logits", "stream_logits"]
+__all__ = ["Blending", "Notify", "Skip", "at_once", "notice", "or_on_cpu", "predict_logits", "stream_logits"]
 
 
 def predict_logits(network: nn.Module, image: Tensor, window: Sequence[int], **options: Any) -> Tensor:

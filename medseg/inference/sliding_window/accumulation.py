@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from medseg.inference.sliding_window.layout import Layout, Start
+from medseg.inference.sliding_window.layout import Layout, Start, at_once
 from medseg.inference.sliding_window.memory import Notify, out_of_memory
 
 
@@ -39,10 +40,6 @@ class Accumulator:
         self._added: list[Start] = []
         """The windows that reach rows from `_done` on, as they came."""
         self._weighted: Tensor | None = None
-        self._weights: Tensor | None = None
-        """(*spatial), as many rows as were finished at once so far."""
-        self._weighed: object = None
-        """What `_weights` holds."""
 
     def add(self, start: Start, logits: Tensor) -> None:
         """Adds a window.
@@ -51,26 +48,25 @@ class Accumulator:
             start: Its place; along `axis` not before that of any earlier one.
             logits: (C', *window) of any floating type.
         """
-        self._or_on_cpu(partial(self._make_room, logits))
-        assert self._sums is not None
-        boxes = [self._boxes(start, *rows) for rows in self._places(self.layout.inside(start)[self.axis])]
+        whole = self._or_on_cpu(partial(self._make_room, logits))
+        boxes = [self._boxes(start, *rows) for rows in self._places(self.layout.inside(start)[self.axis], self._rows)]
         # A GPU takes all channels at once. A CPU takes one after another: what is weighted is then still in its cache when it is added.
-        at_once = 1 if self.device.type == "cpu" else len(logits)
-        for sums, part in zip(self._sums.split(at_once), logits.to(self.device).split(at_once), strict=True):
+        channels = 1 if self.device.type == "cpu" else len(logits)
+        for sums, part in zip(whole.split(channels), logits.to(self.device).split(channels), strict=True):
             weighted = part if self._importance is None else torch.mul(part, self._importance, out=self._weighted)
             for place, covered in boxes:
                 sums[(slice(None), *place)] += weighted[(slice(None), *covered)]
         self._added.append(start)
 
     def finished(self, row: int) -> Iterator[tuple[slice, Tensor]]:
-        """Gives out the means of all rows before `row`, once.
+        """Gives out the means of all rows before `row`, once, some at a time.
 
         Yields:
             A range of rows, and float32 (C', *spatial) of just these, whose memory is used again when the next range is asked for.
         """
-        for rows, kept in self._places(slice(self._done, row)):
-            self._or_on_cpu(partial(self._weigh, rows))
-            yield rows, self._mean(kept)
+        for rows, kept in self._places(slice(self._done, row), at_once(math.prod(self._shape(1)))):
+            weights = self._or_on_cpu(partial(self._weigh, rows))
+            yield rows, self._mean(kept, weights)
             if self._sums is not None:
                 self._sums.narrow(self.axis + 1, kept.start, kept.stop - kept.start).zero_()
             self._done = rows.stop
@@ -81,26 +77,25 @@ class Accumulator:
         self.device = torch.device("cpu")
         self._sums = None if self._sums is None else self._sums.cpu()
         self._importance = None if self._importance is None else self._importance.cpu()
-        self._weighted = self._weights = self._weighed = None
+        self._weighted = None
         self._notify("out of memory: the windows are put together on the CPU")
 
-    def _or_on_cpu(self, step: Callable[[], None]) -> None:
+    def _or_on_cpu(self, step: Callable[[], Tensor]) -> Tensor:
         """Takes a step that asks for memory and changes no sum; on the CPU if the memory is not there."""
         try:
-            step()
-            return
+            return step()
         except (RuntimeError, MemoryError) as error:
             if self.device.type == "cpu" or not out_of_memory(error):
                 raise
         self.to_cpu()
-        step()
+        return step()
 
-    def _places(self, rows: slice) -> Iterator[tuple[slice, slice]]:
-        """Splits rows of the image where the memory begins anew: ranges of rows, and where they are kept."""
+    def _places(self, rows: slice, most: int) -> Iterator[tuple[slice, slice]]:
+        """Splits rows of the image where the memory begins anew: ranges of at most so many rows, and where they are kept."""
         first = rows.start
         while first < rows.stop:
             kept = first % self._rows
-            count = min(rows.stop - first, self._rows - kept)
+            count = min(rows.stop - first, self._rows - kept, most)
             yield slice(first, first + count), slice(kept, kept + count)
             first += count
 
@@ -110,37 +105,28 @@ class Accumulator:
         place[self.axis], covered[self.axis] = kept, slice(rows.start - start[self.axis], rows.stop - start[self.axis])
         return tuple(place), tuple(covered)
 
-    def _make_room(self, logits: Tensor) -> None:
-        if self._sums is None:
-            self._sums = torch.zeros((len(logits), *self._shape(self._rows)), device=self.device)
+    def _make_room(self, logits: Tensor) -> Tensor:
         if self._importance is not None and self._weighted is None:
             self._weighted = torch.empty((1 if self.device.type == "cpu" else len(logits), *self.layout.window), device=self.device)
+        if self._sums is None:
+            self._sums = torch.zeros((len(logits), *self._shape(self._rows)), device=self.device)
+        return self._sums
 
     def _shape(self, rows: int) -> tuple[int, ...]:
         return tuple(rows if axis == self.axis else size for axis, size in enumerate(self.layout.image))
 
-    def _weigh(self, rows: slice) -> None:
-        """Sums up the weights of all windows at some rows; only once for rows that follow each other and are covered alike."""
-        shifted = [tuple(s - rows.start * (axis == self.axis) for axis, s in enumerate(start)) for start in self._added]
-        count = rows.stop - rows.start
-        if self._weighed == (count, shifted):
-            return
-        self._weighed = None
-        if self._weights is None or self._weights.shape[self.axis] < count:
-            self._weights = None  # before there is a second one
-            self._weights = torch.empty(self._shape(count), device=self.device)
-        weights = self._weights.narrow(self.axis, 0, count).zero_()
+    def _weigh(self, rows: slice) -> Tensor:
+        """Sums up the weights of all windows at some rows."""
+        weights = torch.zeros(self._shape(rows.stop - rows.start), device=self.device)
         for start in self._added:
             reached = self.layout.inside(start)[self.axis]
             first, last = max(rows.start, reached.start), min(rows.stop, reached.stop)
             if first < last:
                 place, covered = self._boxes(start, slice(first, last), slice(first - rows.start, last - rows.start))
                 weights[place] += 1 if self._importance is None else self._importance[covered]
-        self._weighed = (count, shifted)
+        return weights
 
-    def _mean(self, kept: slice) -> Tensor:
-        assert self._weights is not None
-        weights = self._weights.narrow(self.axis, 0, kept.stop - kept.start)
+    def _mean(self, kept: slice, weights: Tensor) -> Tensor:
         if self._sums is None:
             assert self._background is not None
             return self._background.to(self.device).view(-1, *(1,) * weights.ndim).expand(-1, *weights.shape)

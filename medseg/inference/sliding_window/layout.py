@@ -17,6 +17,15 @@ Start = tuple[int, ...]
 """First voxel of a window, in voxels of the image; negative where the window sticks out of an image that is smaller."""
 
 
+SLAB_VOXELS = 2**17
+"""Voxels of a slab, as far as whole rows allow: so few that several slabs do not show beside the sums of the windows."""
+
+
+def at_once(row: int) -> int:
+    """How many rows of so many voxels make a slab."""
+    return max(1, SLAB_VOXELS // max(row, 1))
+
+
 @dataclass(frozen=True)
 class Layout:
     r"""The windows of an image, laid out as MONAI's `sliding_window_inference` does.

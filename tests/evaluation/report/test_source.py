@@ -101,7 +101,9 @@ class TestWords:
         assert flat.volume(row, "ref") == row.ref_voxels
 
     def test_options_survive_the_file(self, tmp_path: Path) -> None:
-        options = MetricOptions(metrics=("dice", "nsd"), tolerances={CLASSES[0]: (2.0,), CLASSES[1]: (1.0,)}, penalty=374.0, minimum_lesion=5)
+        options = MetricOptions(
+            metrics=("dice", "nsd"), tolerances={CLASSES[0]: (2.0,), CLASSES[1]: (1.0,)}, penalty=374.0, minimum_lesion=5
+        )
         folder = make_evaluation(tmp_path, scores=False, options=options)
         source = Source.open(folder)
         assert source.options == options

@@ -86,10 +86,10 @@ class TestEqualMethods:
     @pytest.mark.parametrize(("runs", "folds"), [(2, 1), (3, 1), (1, 5)])
     def test_repeated_training_brings_false_findings_back_to_5_percent(self, runs: int, folds: int) -> None:
         world = World(runs=runs, folds=folds, run_sd=0.03)
-        wilcoxon_found, found = findings(world, 300, naive, ours)
+        wilcoxon_found, found = findings(world, 250, naive, ours)
         assert wilcoxon_found > 0.3
         assert 0.01 < found < 0.09
-        difference, bare, _ = coverage(world, 120)
+        difference, bare, _ = coverage(world, 100)
         assert 0.89 < difference < 0.99
         assert bare < difference
 
