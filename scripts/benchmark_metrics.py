@@ -16,6 +16,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import ctypes
 import importlib.util
 import platform
 import statistics
@@ -24,6 +25,7 @@ import time
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import benchmark_metrics_peers as peers
 from benchmark_metrics_scenes import (
@@ -57,23 +59,30 @@ def medians(candidates: dict[str, Step], rounds: int) -> dict[str, float]:
 
 
 def peak_mib(step: Step) -> float:
-    """Memory of one call above what the process held before it, in MiB; NaN where processes cannot be forked."""
-    if not hasattr(os, "fork"):
+    """Memory of one call above what the process held before it, in MiB; NaN where the system does not tell."""
+    if not sys.platform.startswith("linux"):
         return float("nan")
-    import resource
-
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        unit = 1024**2 if sys.platform == "darwin" else 1024
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # What earlier calls freed must not serve this one unseen: give it back, and let the peak begin anew.
+        if hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+            library.malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
         step()
-        os.write(writing, f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit:.3f}".encode())
+        os.write(writing, f"{(_status('VmHWM') - before) / 1024:.3f}".encode())
         os._exit(0)
     os.waitpid(child, 0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
         return float(pipe.read() or "nan")
+
+
+def _status(key: str) -> int:
+    """A number of /proc/self/status, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{key}:")).split()[1])
 
 
 def table(title: str, candidates: dict[str, Step], rounds: int) -> None:

@@ -131,10 +131,12 @@ class Postprocessing:
             name = self.labels.classes[index]
             smallest = math.ceil(self.minimum_size.get(name, 0) / voxel - 1e-6)  # a size of whole voxels survives rounding
             lost = _lost(mask, name in self.largest_component, smallest)
-            part[lost] = self._without[index][part[lost]]
+            if lost is not None:
+                part[lost] = self._without[index][part[lost]]
         for index, mask, part in self._boxes(ids, set(self.fill_holes)):
             holes = _holes(mask)
-            part[holes] = self._with[index][part[holes]]
+            if holes is not None:
+                part[holes] = self._with[index][part[holes]]
         return ids
 
     def to_dict(self) -> dict[str, Any]:
@@ -244,25 +246,25 @@ def read_postprocessing(path: Path, labels: LabelSchema, activation: Activation)
         raise RunError(f"{path}: {error}") from error
 
 
-def _lost(mask: np.ndarray, largest: bool, smallest: int) -> np.ndarray:
-    """The voxels of the components that are removed: all but the largest, and those of fewer than `smallest` voxels."""
+def _lost(mask: np.ndarray, largest: bool, smallest: int) -> np.ndarray | None:
+    """The voxels of the components that are removed: all but the largest, and those of fewer than `smallest` voxels; None: none."""
     components, count = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     lost = sizes < smallest
     if largest:
         lost |= np.arange(count + 1) != 1 + sizes[1:].argmax()
     lost[0] = False
-    return lost[components]
+    return lost[components] if lost.any() else None
 
 
-def _holes(mask: np.ndarray) -> np.ndarray:
-    """The voxels outside of a mask from which no path by faces leads out of the array."""
+def _holes(mask: np.ndarray) -> np.ndarray | None:
+    """The voxels outside of a mask from which no path by faces leads out of the array; None: there is none."""
     outside, count = ndimage.label(~mask)
     hole = np.ones(count + 1, dtype=np.bool_)
     hole[0] = False
     for axis in range(mask.ndim):
         hole[np.take(outside, [0, -1], axis=axis)] = False
-    return hole[outside]
+    return hole[outside] if hole.any() else None
 
 
 def _is_number(value: object) -> bool:

@@ -62,7 +62,7 @@ class HeldCase:
         }
         case = cls(case_id, group, tuple(float(size) for size in spacing), folder / str(number), box, places)
         for name, array in (("ids", ids), ("reference", reference), ("prob", held.half().numpy())):
-            np.save(case._file(name), np.ascontiguousarray(array), allow_pickle=False)
+            case._save(name, array)
         return case
 
     @property
@@ -70,14 +70,30 @@ class HeldCase:
         """uint8 ids (*spatial)."""
         return self._load("reference")
 
-    def predict(self, chosen: Postprocessing) -> np.ndarray:
-        """The label map with post-processing, uint8 ids (*spatial). Thresholds see the probabilities as float16."""
+    def predict(self, chosen: Postprocessing, threshold_of: str | None = None) -> np.ndarray:
+        """The label map with post-processing, uint8 ids (*spatial).
+
+        Args:
+            chosen: Its thresholds are those kept so far, but for one class's.
+            threshold_of: That class.
+        """
+        return chosen.clean(self._decide(chosen, threshold_of), self.spacing)
+
+    def keep(self, chosen: Postprocessing, threshold_of: str) -> None:
+        """Go on from new thresholds, of which one class's is new."""
+        self._save("ids", self._decide(chosen, threshold_of))
+
+    def _decide(self, chosen: Postprocessing, threshold_of: str | None) -> np.ndarray:
+        """Decide anew where a class is; elsewhere it cannot win, whatever its threshold. Probabilities are float16."""
         ids = self._load("ids")
-        inside, prob = ids[self.box], np.load(self._file("prob"), mmap_mode="r", allow_pickle=False)
-        for name in chosen.thresholds:  # elsewhere a class cannot win, whatever its threshold
-            place = self.boxes[name]
-            inside[place] = chosen.decide(torch.from_numpy(prob[(slice(None), *place)].astype(np.float32))).numpy()
-        return chosen.clean(ids, self.spacing)
+        if threshold_of is not None:
+            place = self.boxes[threshold_of]
+            prob = np.load(self._file("prob"), mmap_mode="r", allow_pickle=False)[(slice(None), *place)]
+            ids[self.box][place] = chosen.decide(torch.from_numpy(np.array(prob)).float()).numpy()
+        return ids
+
+    def _save(self, name: str, array: np.ndarray) -> None:
+        np.save(self._file(name), np.ascontiguousarray(array), allow_pickle=False)
 
     def _file(self, name: str) -> Path:
         return self.files.with_name(f"{self.files.name}.{name}.npy")

@@ -158,22 +158,26 @@ class _Search:
     def improve(self, index: int, step: str) -> None:
         """Try all values of a step for one class, and keep the best where one earns its place."""
         candidates = list(_candidates(step, index, self.chosen, self.held))
-        scores = self._score([candidate for _, candidate in candidates])
+        threshold_of = self.chosen.labels.classes[index] if step == "thresholds" else None
+        scores = self._score([candidate for _, candidate in candidates], threshold_of)
         trials = [self._trial(index, step, value, new) for (value, _), new in zip(candidates, scores, strict=True)]
         gains = [(trial.gain or 0.0) if self._earns_its_place(trial) else 0.0 for trial in trials]
         if any(gain > 0 for gain in gains):
             best = int(np.argmax(np.round(gains, 12)))  # the first of equals, whatever the order of the sums
             trials[best] = replace(trials[best], kept=True)
             self.chosen, self.scores = candidates[best][1], scores[best]
+            if threshold_of is not None:
+                for case in self.held:
+                    case.keep(self.chosen, threshold_of)
         self.trials += trials
 
-    def _score(self, candidates: Sequence[Postprocessing]) -> np.ndarray:
+    def _score(self, candidates: Sequence[Postprocessing], threshold_of: str | None) -> np.ndarray:
         """(candidates, cases, classes): only classes whose mask changes are scored anew."""
         scores = np.repeat(self.scores[None], len(candidates), axis=0)
         for number, case in enumerate(self.held):
             before, reference = case.predict(self.chosen), case.reference
             for place, candidate in enumerate(candidates):
-                ids = case.predict(candidate)
+                ids = case.predict(candidate, threshold_of)
                 for index, value in self.scorer.of(case, ids, reference, self.scorer.changed(ids, before)).items():
                     scores[place, number, index] = value
         return scores

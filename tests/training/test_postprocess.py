@@ -174,8 +174,12 @@ class TestHeldCase:
         assert held.box[0] == slice(0, 6)
         assert set(held.boxes) == {"organ", "lesion"}
         assert np.array_equal(held.predict(plain), plain.decide(prob).numpy())
-        cut = Postprocessing(LABELS, activation, thresholds={"lesion": 0.2, "organ": 0.7}, minimum_size={"lesion": 3.0})
-        assert np.array_equal(held.predict(cut), cut.clean(cut.decide(prob).numpy(), (1, 1, 1)))
+        low = Postprocessing(LABELS, activation, thresholds={"lesion": 0.2}, minimum_size={"lesion": 3.0})
+        assert np.array_equal(held.predict(low, "lesion"), low.clean(low.decide(prob).numpy(), (1, 1, 1)))
+        assert np.array_equal(held.predict(plain), plain.decide(prob).numpy())
+        held.keep(low, "lesion")
+        both = Postprocessing(LABELS, activation, thresholds={"lesion": 0.2, "organ": 0.7})
+        assert np.array_equal(held.predict(both, "organ"), both.decide(prob).numpy())
 
 
 class TestScorer:

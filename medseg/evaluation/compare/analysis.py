@@ -51,11 +51,18 @@ class MetricAnalysis:
             self.resampling = Resampling(self.scores, RESAMPLES, SEED)
             self.draws = self.resampling.means(self.scores)
 
+    @property
+    def _range(self) -> tuple[float, float]:
+        """What a value can be: a share in [0, 1] where higher is better, else a size, or a signed difference."""
+        if self.higher:
+            return 0.0, 1.0
+        return (-np.inf if self.signed else 0.0), np.inf
+
     def means(self) -> list[Mean]:
         """Of each method, over classes and by class."""
         result = []
         for method, value in enumerate(self.table.values):
-            intervals, ts = self._intervals(method)
+            intervals, ts = ([one and one.within(*self._range) for one in found] for found in self._intervals(method))
             for column, name in enumerate(self.columns):
                 classes = slice(None) if column == 0 else slice(column - 1, column)
                 used = self.table.used[:, classes]

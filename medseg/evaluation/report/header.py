@@ -71,13 +71,12 @@ def _facts(source: Source) -> list[tuple[str, str]]:
     summary, environment, config = source.summary, source.environment, source.config
     voxels = {row.spacing for row in source.rows}
     sides = sorted(size for spacing in voxels for size in spacing)
-    spacing = (
-        "" if source.pixels else _by(min(voxels)) if len(voxels) == 1 else f"{sides[0]:.3g} to {sides[-1]:.3g}, not the same in all cases,"
-    )
+    spacing = "" if source.pixels else _by(min(voxels)) if len(voxels) == 1 else f"{sides[0]:.3g} to {sides[-1]:.3g}"
+    varies = "" if len(voxels) == 1 else ", not the same in all cases"
     said = [
         ("data set", dataset_name(source)),
         ("classes", ", ".join(source.classes)),
-        ("voxel size", f"{spacing} mm" if spacing else "not known: lengths in pixels"),
+        ("voxel size", f"{spacing} mm{varies}" if spacing else "not known: lengths in pixels"),
         ("primary metric", source.title(source.primary)),
         ("predictions", str(summary.get("predictions", ""))),
         ("references", str(summary.get("references", ""))),

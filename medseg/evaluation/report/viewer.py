@@ -12,7 +12,7 @@ from medseg.evaluation.report.picture import area, grey, jpeg, outline, window
 from medseg.evaluation.report.slices import View
 from medseg.html import Markup
 
-_SHAPES = {2: ((1400, 82), (1000, 80), (720, 78), (480, 72), (320, 65)), 3: ((512, 85), (384, 80), (288, 75), (192, 70))}
+_SHAPES = {2: ((2400, 82), (1400, 82), (1000, 80), (720, 78), (480, 72), (320, 65)), 3: ((512, 85), (384, 80), (288, 75), (192, 70))}
 """Longest side and JPEG quality, tried in turn until the slices fit."""
 _LAYERS = ("tp", "fp", "fn", "ref", "pred")
 _SIDES = ("left", "right", "top", "bottom")
@@ -48,8 +48,8 @@ def make_viewer(view: View, key: str, caption: str, channels: tuple[int, ...], b
         if sum(_size(one) for one in slices) <= budget:
             break
     while len(slices) > 1 and sum(_size(one) for one in slices) > budget:
-        keep = sorted({*range(0, len(slices), 2), first})
-        slices, first = [slices[at] for at in keep], keep.index(first)
+        keep = range(first % 2, len(slices), 2)
+        slices, first = [slices[at] for at in keep], first // 2
     return Made(Markup(_html(view, key, caption, slices, first)), rule, len(slices), view.count)
 
 
@@ -95,7 +95,7 @@ def _html(view: View, key: str, caption: str, slices: list[dict[str, str]], firs
     layers = ""
     for group, names in groups.items():
         for name in names:
-            if group != "colours":
+            if group == "reference":  # white needs a dark edge on bright ground
                 layers += f'<path class="halo {group}" data-of="{name}" d="{shown[name]}"/>'
             look = name if group == "colours" else f"of-{name}"
             layers += f'<path class="{look} {group}" data-of="{name}" d="{shown[name]}"/>'

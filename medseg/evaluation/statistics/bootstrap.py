@@ -22,6 +22,10 @@ class Interval:
         """Whether a value lies outside."""
         return value < self.low or value > self.high
 
+    def within(self, lowest: float, highest: float) -> Interval:
+        """Cut off at the ends of what the estimate can be, which takes nothing from the interval's coverage."""
+        return Interval(self.estimate, *(float(np.clip(end, lowest, highest)) for end in (self.low, self.high)))
+
 
 def bootstrap_mean(values: np.ndarray, groups: Sequence[str], resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
     """Interval of the mean over cases: patients are drawn with replacement, with all their cases.

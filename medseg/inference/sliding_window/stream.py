@@ -76,56 +76,58 @@ def stream_logits(
     sums = Accumulator(layout, axis, importance, device, skip.background if skip else None, notify)
     if skip is not None:
         starts = [start for start in starts if skip.relevant(layout.inside(start))]
-    for start, logits in _Batches(forward, layout, image, sums, notify).run(starts, batch_size):
-        yield from sums.finished(start[axis])
-        sums.add(start, logits)
-        del logits  # it holds a whole batch
+    batches = _Batches(forward, layout, image, sums, min(batch_size, max(1, len(starts))), notify)
+    done = 0
+    while done < len(starts):
+        batch = starts[done : done + batches.size]
+        yield from sums.finished(batch[0][axis])  # not beside the memory of the network
+        logits = batches.predict(batch)
+        if logits is None:
+            continue
+        for start, part in zip(batch, logits, strict=True):
+            yield from sums.finished(start[axis])
+            sums.add(start, part)
+        del logits, part
+        done += len(batch)
     yield from sums.finished(layout.image[axis])
 
 
 class _Batches:
     """Windows to logits, in batches as large as memory allows."""
 
-    def __init__(self, forward: Forward, layout: Layout, image: Tensor, sums: Accumulator, notify: Notify) -> None:
+    def __init__(self, forward: Forward, layout: Layout, image: Tensor, sums: Accumulator, size: int, notify: Notify) -> None:
         self._forward, self._layout, self._image, self._sums, self._notify = forward, layout, image, sums, notify
+        self.size = size
         self._lowest = image.flatten(1).amin(dim=1) if layout.pads else None
+        # Asked for once: the heap would fall to pieces between these and what networks ask for.
+        self._windows = torch.empty((size, len(image), *layout.window), device=image.device)
 
-    def run(self, starts: Sequence[Start], batch_size: int) -> Iterator[tuple[Start, Tensor]]:
-        """Each window with its logits, in order."""
-        size, done = min(batch_size, max(1, len(starts))), 0
-        # What is used throughout is asked for once: the heap would fall to pieces between it and what networks ask for.
-        windows = torch.empty((size, len(self._image), *self._layout.window), device=self._image.device)
-        while done < len(starts):
-            batch = starts[done : done + size]
-            try:
-                self._layout.cut(self._image, batch, self._lowest, windows[: len(batch)])
-                logits = self._forward(windows[: len(batch)])
-            except (RuntimeError, MemoryError) as error:
-                smaller = self._yield_memory(len(batch)) if out_of_memory(error) else None
-                if smaller is None:
-                    raise
-                size = smaller
-            else:
-                done += len(batch)
-                yield from zip(batch, logits, strict=True)
-                del logits
-                continue
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+    def predict(self, starts: Sequence[Start]) -> Tensor | None:
+        """Logits (B, C', *window) of windows; None where memory was short and has been made, so that `size` windows can be tried."""
+        try:
+            windows = self._windows[: len(starts)]
+            self._layout.cut(self._image, starts, self._lowest, windows)
+            return self._forward(windows)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or not self._make_room(len(starts)):
+                raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
 
-    def _yield_memory(self, size: int) -> int | None:
-        """Do the next thing that saves memory, and return the size of batches from now on; None when nothing is left."""
+    def _make_room(self, size: int) -> bool:
+        """Do the next thing that saves memory; False when nothing is left."""
         if size > 1:
-            self._notify(f"out of memory: windows are predicted {size // 2} at a time")
-            return size // 2
-        if self._sums.device.type != "cpu":
+            self.size = size // 2
+            self._notify(f"out of memory: windows are predicted {self.size} at a time")
+        elif self._sums.device.type != "cpu":
             self._sums.to_cpu()
-            return 1
-        if self._forward.device.type != "cpu":
+        elif self._forward.device.type != "cpu":
             self._forward.move_to_cpu()
             self._notify("out of memory: the network runs on the CPU")
-            return 1
-        return None
+        else:
+            return False
+        return True
 
 
 def _window_size(network: nn.Module, image: Tensor, window: Sequence[int], mirror_axes: Sequence[int]) -> tuple[int, ...]:

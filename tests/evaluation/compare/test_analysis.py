@@ -22,6 +22,14 @@ def words(comparison: Comparison) -> str:
 
 
 class TestMeans:
+    def test_intervals_end_where_the_metric_ends(self, make_run: MakeRun) -> None:
+        runs = [make_run(name, seed, overrides=loss, run_sd=0.5, level=0.5) for name, loss in (("a", ()), ("b", FOCAL)) for seed in (0, 1)]
+        comparison = compare(runs)
+        dice = [comparison.mean(method, "dice", None).interval for method in (0, 1)]
+        assert min(one.low for one in dice) == 0
+        assert max(one.high for one in dice) == 1
+        assert min(comparison.mean(method, "hd95", None).interval.low for method in (0, 1)) == 0
+
     def test_one_run_has_the_mean_and_interval_of_its_own_summary(self, make_run: MakeRun) -> None:
         runs = [make_run("a", per_patient=2), make_run("b", overrides=FOCAL, per_patient=2)]
         comparison = compare(runs)

@@ -7,6 +7,7 @@ import shutil
 from html import unescape
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -43,20 +44,17 @@ class TestReader:
 
     def test_a_data_set_that_the_summary_names_is_read(self, volumes: Path) -> None:
         source = Source.open(volumes)
-        params = {"classes": list(CLASSES), "images": "images", "masks": "labels"}
+        labels = {name: at + 1 for at, name in enumerate(CLASSES)}
+        params = {"labels": labels, "images": "predictions", "masks": "labels"}
         said = {**source.summary, "data": {"format": {"name": "folders", "params": params}, "root": str(volumes.parent)}}
-        try:
-            reader = Reader(dataclasses.replace(source, summary=said))
-        except TypeError:
-            pytest.skip("the folders format has other parameters")
+        reader = Reader(dataclasses.replace(source, summary=said))
+        assert reader.cases["perfect"].images == (volumes.parent / "predictions" / "perfect.nii.gz",)
         assert reader.channels
 
     def test_an_image_of_another_grid_is_not_shown_and_that_is_said(self, tmp_path: Path) -> None:
         folder = make_evaluation(tmp_path, scores=False)
         shutil.copy(tmp_path / "labels" / "perfect.nii.gz", tmp_path / "images" / "extra_0000.nii.gz")
         path = tmp_path / "images" / "perfect_0000.nii.gz"
-        import nibabel
-
         nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4)), path)
         shown = Reader(Source.open(folder)).read("perfect")
         assert shown.image is None
@@ -66,7 +64,7 @@ class TestReader:
     def test_a_relative_data_set_lies_where_the_run_was_started(
         self, volumes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        config = load_config("focal_dice", ["data.format.params={kind: lesions_3d, cases: 2, test_cases: 0, size: [16, 16, 16]}"])
+        config = load_config("focal_dice", ["data.format.params={kind: lesions_3d, cases: 2, test_cases: 0, size: [32, 32, 32]}"])
         run = dataclasses.replace(Source.open(volumes), config=config, environment={"folder": str(tmp_path / "home")})
         (tmp_path / "home" / "data" / "phantoms").mkdir(parents=True)
         (tmp_path / "away").mkdir()
@@ -93,7 +91,7 @@ class TestViewer:
     def test_it_stays_within_its_budget(self) -> None:
         image = np.random.default_rng(0).random((1, 24, 20, 12))
         full = len(make_viewer(self.view(image), "k", "c", (0,), 10**6).html)
-        for budget in (9000, 5000, 2500):
+        for budget in (7000, 4000, 2000):
             made = make_viewer(self.view(image), "k", "c", (0,), budget)
             assert sum(len("".join(one.values())) for one in slices(made.html)[0]) <= budget or made.slices == 1
             assert len(made.html) < full
@@ -152,8 +150,8 @@ class TestSection:
 
     def test_all_pictures_share_the_budget(self, volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         full = len(overlays(Source.open(volumes)).html)
-        monkeypatch.setattr(module, "BUDGET", 20_000)
-        assert len(overlays(Source.open(volumes)).html) < full / 2
+        monkeypatch.setattr(module, "BUDGET", 16_000)
+        assert len(overlays(Source.open(volumes)).html) < 0.7 * full
 
     def test_folders_that_moved_leave_a_reason(self, volumes: Path) -> None:
         source = Source.open(volumes)

@@ -86,8 +86,8 @@ class TestPage:
 
 class TestWriting:
     def test_a_console_sees_progress_only(self, pictures: Path, tmp_path: Path) -> None:
-        with Console(file=(tmp_path / "said").open("w")) as console:
-            path = write_report(pictures, tmp_path / "r.html", console=console)
+        with (tmp_path / "said").open("w") as said:
+            path = write_report(pictures, tmp_path / "r.html", console=Console(file=said))
         assert path == tmp_path / "r.html"
         assert path.is_file()
 
