@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 from medseg.cli import build_parser, main
 from medseg.config import load_config, load_sweep
+from tests.inference.runs import LAS, save_run
 from tests.test_cli import write_folders
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +39,10 @@ class TestCommands:
             "resume",
             "predict",
             "evaluate",
+            "postprocess",
+            "report",
+            "compare",
+            "export",
             "finetune",
             "sweep",
             "losses",
@@ -65,6 +72,13 @@ class TestCommands:
         assert len(load_config(str(tmp_path / "my_loss.yaml")).loss.terms) == 3
         assert [item.name for item in load_config(str(tmp_path / "my_data.yaml")).data.sampling or []] == ["lesion", "hard_case", "random"]
 
+    def test_the_rules_that_it_shows_are_a_config(self, tmp_path: Path) -> None:
+        (tmp_path / "my_rules.yaml").write_text(
+            next(text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "my_rules" in text)
+        )
+        config = load_config(str(tmp_path / "my_rules.yaml"))
+        assert (config.evaluation.primary, config.evaluation.tolerances) == ("lesion_f1", [1, 2.5])
+
     def test_the_configs_it_names_are_those_that_are_shipped(self) -> None:
         row = next(line for line in README.splitlines() if line.startswith("| ready to run"))
         assert set(re.findall(r"`(\w+)`", row)) == {path.stem for path in (ROOT / "configs").glob("*.yaml")}
@@ -72,11 +86,13 @@ class TestCommands:
     def test_the_names_in_the_table_are_those_of_the_registries(self) -> None:
         from medseg.data import AUGMENTATIONS, FORMATS, SAMPLERS
         from medseg.losses import HEADS, TERMS
+        from medseg.metrics import METRICS
         from medseg.networks import NETWORKS
 
         rows = {line.split("|")[1].strip(): set(re.findall(r"`(\w+)`", line)) for line in README.splitlines() if line.startswith("| ")}
         assert rows["terms"] == set(TERMS)
         assert rows["networks"] == set(NETWORKS)
+        assert rows["metrics"] == set(METRICS)
         assert rows["auxiliary heads"] == set(HEADS)
         assert rows["data formats"] == set(FORMATS)
         assert rows["samplers"] == set(SAMPLERS)
@@ -96,24 +112,20 @@ class TestRun:
         small = ["trainer.max_epochs=1", "data.batch_size=2", "data.patches_per_epoch=2", "trainer.precision=32-true"]
         extra = {
             "train": [phantom, *small],
-            "config": [],
             "check": ["small_lesion_2d", *folders],
             "prepare": ["small_lesion_2d", *folders, "--out", "hippocampus.plan.yaml"],
             "show": ["--patches", "4"],
-            "losses": [],
-            "resume": [],
-            "predict": [],
-            "evaluate": [],
             "finetune": [phantom, *small],
-            "sweep": [f"overrides=[{', '.join(repr(s) for s in [phantom, *small])}]", "seeds=[0]"],
+            "sweep": [f"overrides=[{', '.join(repr(s) for s in [phantom, *small])}]", "seeds=[0]", "losses=[bce_dice,focal_dice]"],
         }
-        run = None
+        runs: dict[str, Path] = {}
         done = []
+        places: dict[str, Path] = {}
         for command in MEDSEG:
             verb = command[0]
-            if verb in done:
+            if verb in done and verb in extra:
                 continue
-            arguments = [str(run) if word == "RUN" else word for word in command]
+            arguments = [str(runs.get(word, places.get(word, word))) for word in command]
             if verb == "train":
                 arguments = ["train", "focal_tversky", *command[2:3], *extra[verb]]
             elif verb in ("check", "prepare"):
@@ -122,18 +134,32 @@ class TestRun:
                 arguments += extra[verb]
             elif verb == "finetune":
                 arguments = [*arguments[:3], "focal_tversky", *extra[verb]]
-            elif verb in ("predict", "evaluate"):
-                sets = next(tmp_path.glob("data/phantoms/*"))
-                places = {"/data/images": sets / "imagesTs", "/data/predicted": tmp_path / "predicted", "/data/labels": sets / "labelsTs"}
-                arguments = [str(places.get(word, tmp_path / "scores" if word == "/data/scores" else word)) for word in arguments]
             elif verb == "sweep":
                 arguments = ["sweep", str(ROOT / command[1]), *extra[verb]]
             assert main(arguments) == 0, arguments
             done.append(verb)
-            if verb == "show":
-                assert (tmp_path / "patches.png").stat().st_size > 10_000
             if verb == "train":
-                (run,) = (tmp_path / "runs" / "focal_tversky").iterdir()
+                (runs["RUN"],) = (tmp_path / "runs" / "focal_tversky").iterdir()
+                assert main(["train", "focal_tversky", "loss.terms=[{name: dice}]", "name=other", *extra[verb]]) == 0
+                (runs["RUN2"],) = (tmp_path / "runs" / "other").iterdir()
+                sets = next(tmp_path.glob("data/phantoms/*"))
+                places = {"/data/images": sets / "imagesTs", "/data/labels": sets / "labelsTs"}
+                made = ("/data/predicted", "/data/predicted2", "/data/scores", "/data/lesions.medseg")
+                places |= {name: tmp_path / name.removeprefix("/data/") for name in made}
+        assert (tmp_path / "patches.png").stat().st_size > 10_000
+        assert (runs["RUN"] / "report.html").stat().st_size > 10_000
+        assert (tmp_path / "comparison" / "comparison.html").is_file()
+        assert list((tmp_path / "predicted2").glob("*.nii.gz"))
+
+    def test_the_python_example_runs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        monkeypatch.chdir(tmp_path)
+        nibabel.save(
+            nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(12, 10, 8)).astype(np.float32), LAS), tmp_path / "scan.nii.gz"
+        )
+        code = re.sub(r'"runs/[^"]*"', repr(str(save_run(tmp_path / "run"))), code)
+        exec(compile(code, "README.md", "exec"), {})
+        assert (tmp_path / "lesions.nii.gz").is_file()
 
     def test_the_package_installs_and_works_outside_the_clone(self, tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", tmp_path / "env"], check=True)

@@ -37,6 +37,8 @@ def score_case(
     membership: np.ndarray,
     spacing: Sequence[float],
     options: MetricOptions = STANDARD,
+    *,
+    list_lesions: bool = True,
 ) -> CaseScores:
     """Score one case.
 
@@ -51,6 +53,7 @@ def score_case(
         membership: Which ids belong to which class; classes may overlap.
         spacing: Voxel size in mm, one per spatial axis.
         options: Which metrics, and by which rules.
+        list_lesions: Whether each lesion gets a row; in the first epochs of a training they are hundreds of thousands.
 
     Shape:
         prediction, reference: uint8 (*spatial), 2-D or 3-D; membership: bool (K, V).
@@ -69,7 +72,8 @@ def score_case(
     scores = CaseScores()
     for view in CaseView(prediction, reference, classes, membership, spacing, options).classes:
         scores.rows.extend(_rows(case_id, group or case_id, view, names, options))
-        scores.lesions.extend(_lesion_rows(case_id, group or case_id, view, options))
+        if list_lesions:
+            scores.lesions.extend(_lesion_rows(case_id, group or case_id, view, options))
     return scores
 
 

@@ -66,7 +66,8 @@ class CaseMetrics(CaseRecords):
             ValueError: For maps that differ in shape, are not uint8 or hold unknown ids.
         """
         maps = _array(prediction), _array(reference)
-        self.add(score_case(case_id, group, *maps, self.classes, self.membership, spacing, self.options).rows)
+        scores = score_case(case_id, group, *maps, self.classes, self.membership, spacing, self.options, list_lesions=False)
+        self.add(scores.rows)
 
     def add(self, rows: Iterable[Row]) -> None:
         """Take the rows of cases that were scored elsewhere: in a thread, while the network predicts the next case.

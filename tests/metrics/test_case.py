@@ -122,6 +122,11 @@ class TestLesionRows:
         assert whole == [("reference", 0, 27, True), ("reference", 1, 1, False), ("prediction", 0, 1, False), ("prediction", 1, 27, True)]
         assert {row.size / row.voxels for row in lesions} == {3.0}
 
+    def test_they_can_be_left_out(self) -> None:
+        found = score_case("a", "", *maps(), NAMES, REGIONS, (1, 1, 1), list_lesions=False)
+        assert found.lesions == []
+        assert repr(found.rows) == repr(score_case("a", "", *maps(), NAMES, REGIONS, (1, 1, 1)).rows)
+
     def test_they_say_which_count_and_how_well_they_were_met(self) -> None:
         lesions = score_case("a", "", *maps(), NAMES, REGIONS, (1, 1, 1), MetricOptions(minimum_lesion=2)).lesions
         assert [(row.scored, row.dice) for row in lesions if row.class_name == "whole"][:2] == [(True, pytest.approx(2 / 3)), (False, 0)]
