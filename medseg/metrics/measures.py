@@ -323,7 +323,7 @@ METRICS: dict[str, Metric] = {
         one_empty="formula",
     ),
     "brats_dice": Metric(
-        value=lambda view, _: view.brats[0],
+        value=lambda view, _: view.lesion_wise.mean_dice,
         title="lesion-wise Dice (BraTS 2023)",
         definition="BraTS 2023, rules {brats}: sum of the lesions' Dice over the number of lesions and false positives",
         family="lesion",
@@ -331,7 +331,7 @@ METRICS: dict[str, Metric] = {
         one_empty="formula",
     ),
     "brats_hd95": Metric(
-        value=lambda view, _: view.brats[1],
+        value=lambda view, _: view.lesion_wise.mean_hd95,
         title="lesion-wise HD95 (BraTS 2023)",
         definition="BraTS 2023, rules {brats}: mean of the lesions' HD95 (surfels), mm; 374 for each missed and false one",
         family="lesion",

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.metrics.counts import IGNORE, ClassCounts, class_counts
-from medseg.metrics.lesions import Lesions, brats, lesions_by_class, panoptic
+from medseg.metrics.lesions import Lesions, LesionWise, lesions_by_class, panoptic
 from medseg.metrics.options import MetricOptions
 from medseg.metrics.surface import Surfaces, surfaces, surfels
 from medseg.metrics.surface.frame import foreground_box
@@ -154,6 +154,6 @@ class ClassView:
         return panoptic(self.lesions)
 
     @cached_property
-    def brats(self) -> tuple[float, float]:
-        """Lesion-wise Dice and HD95."""
-        return brats(self.lesions, self.case.options.brats)
+    def lesion_wise(self) -> LesionWise:
+        """Lesions as BraTS 2023 joins and matches them."""
+        return LesionWise.of(self.lesions, self.case.options.brats)

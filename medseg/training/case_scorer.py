@@ -42,7 +42,8 @@ class CaseScorer:
             self._scored.append(self._waiting.popleft().result())
         case, labels = prepared.case, self.labels
         arguments = (case.id, case.group, prediction, prepared.reference, labels.classes, labels.membership, prepared.original.spacing)
-        self._waiting.append(self._pool.submit(score_case, *arguments, self.options))
+        # Without rows of lesions, of which a first epoch has hundreds of thousands.
+        self._waiting.append(self._pool.submit(score_case, *arguments, self.options, list_lesions=False))
 
     def collect(self, metrics: CaseMetrics) -> None:
         """Wait for all cases, and add their scores to the metric in the order in which they came."""

@@ -46,7 +46,7 @@ class EpochTable(Logger):
         """Read the rows of epochs before `before_epoch` back from the file."""
         if not self.path.is_file():
             return
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
         self.rows = {int(row["epoch"]): row for row in rows if int(row["epoch"]) < before_epoch}
 
@@ -66,7 +66,7 @@ class EpochTable(Logger):
         """Write the table atomically."""
         seen = dict.fromkeys(key for row in self.rows.values() for key in row)
         columns = sorted(seen, key=lambda key: key.partition("/")[0] if "/" in key else "")  # epoch, step, train/..., val/...
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows[epoch] for epoch in sorted(self.rows))

@@ -134,7 +134,7 @@ class Scorer:
             return {}
         names = [self.labels.classes[index] for index in indices]
         membership = self.labels.membership[indices]
-        scores = score_case(held.case_id, held.group, ids, reference, names, membership, held.spacing, self.options)
+        scores = score_case(held.case_id, held.group, ids, reference, names, membership, held.spacing, self.options, list_lesions=False)
         values = {row.class_name: self.goodness(row.value) for row in scores.rows if row.metric == self.metric}
         return {index: values.get(name, float("nan")) for index, name in zip(indices, names, strict=True)}
 

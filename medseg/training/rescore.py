@@ -38,7 +38,7 @@ def rescore(path: Path, overrides: Sequence[str] = ()) -> RunFolder:
     data = DATA_MODULES[config.data.module](config.data, config.seed)
     data.prepare_cases()
     data.setup("fit")
-    if run.splits.is_file() and json.loads(run.splits.read_text()) != json.loads(data.splits.to_json()):
+    if run.splits.is_file() and json.loads(run.splits.read_text(encoding="utf-8")) != json.loads(data.splits.to_json()):
         raise RunError(f"{run.splits}: the data set gives other splits now, so cases were added or removed; train a new run")
     with run.locked():
         score_run(config, data, run)

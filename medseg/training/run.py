@@ -86,7 +86,7 @@ def resume(path: Path, overrides: Sequence[str] = ()) -> RunFolder:
     if run.transfer.is_file() and not run.last.is_file():
         raise RunError(f"{path}: this fine-tune ended before its loaded weights were saved; run `medseg finetune` again")
     data, task = prepare(config)
-    if run.splits.is_file() and json.loads(run.splits.read_text()) != json.loads(data.splits.to_json()):
+    if run.splits.is_file() and json.loads(run.splits.read_text(encoding="utf-8")) != json.loads(data.splits.to_json()):
         raise RunError(f"{run.splits}: the data set gives other splits now, so cases were added or removed; train a new run")
     if changed and rank_zero_only.rank == 0:
         write_text(run.config, to_yaml(config))

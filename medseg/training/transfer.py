@@ -148,7 +148,7 @@ def _shape(tensor: Tensor) -> str:
 
 def write_rows(path: Path, rows: Sequence[TransferRow]) -> None:
     """Write the list as CSV, atomically."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(f.name for f in fields(TransferRow))
         writer.writerows(astuple(row) for row in rows)

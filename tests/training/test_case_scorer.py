@@ -47,7 +47,7 @@ class TestCaseScorer:
     def test_scoring_happens_beside_the_caller_and_few_cases_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
         release, started = threading.Event(), []
 
-        def slow(case_id: str, *_: object) -> None:
+        def slow(case_id: str, *_: object, **__: object) -> None:
             started.append(case_id)
             release.wait(10)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class Forward:
     def __call__(self, windows: Tensor) -> Tensor:
         """Logits (B, C', *window) of windows (B, C, *window), on `device`, in whatever floating type the network gives."""
         windows = windows.to(self.device)
-        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        with nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast):
             logits = self._run(windows)
             if not self._mirrored:
                 return logits

@@ -17,7 +17,7 @@ Start = tuple[int, ...]
 """First voxel of a window, in voxels of the image; negative where the window sticks out of an image that is smaller."""
 
 
-SLAB_VOXELS = 2**17
+SLAB_VOXELS = 2**16
 """Voxels of a slab, as far as whole rows allow: so few that several slabs do not show beside the sums of the windows."""
 
 

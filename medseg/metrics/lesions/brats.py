@@ -9,10 +9,9 @@ from typing import Literal
 import numpy as np
 
 from medseg.metrics.lesions.components import Part, components, join
+from medseg.metrics.lesions.brats_hd95 import lesion_hd95
 from medseg.metrics.lesions.reach import within_reach
-from medseg.metrics.lesions.runs import Runs, coordinates
 from medseg.metrics.lesions.table import Lesions
-from medseg.metrics.surface import hd95, surfels
 
 BratsRules = Literal["gli", "met"]
 
@@ -43,10 +42,7 @@ def brats(lesions: Lesions, rules: BratsRules = "gli") -> tuple[float, float]:
         ValueError: For unknown rules.
     """
     scored = LesionWise.of(lesions, rules)
-    number = len(scored.lesions) + scored.fp
-    if not number:
-        return math.nan, math.nan
-    return float(scored.dice.sum()) / number, float(scored.hd95.sum() + PENALTY * scored.fp) / number
+    return scored.mean_dice, scored.mean_hd95
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ class LesionWise:
         if rules not in _DILATIONS:
             raise ValueError(f"the rules must be {' or '.join(_DILATIONS)}, got {rules!r}")
         steps = _DILATIONS[rules]
-        ref, pred = _join_dilated((source.ref, *components(source.ref)), steps), (source.pred, *components(source.pred))
+        ref, pred = _join_dilated((source.ref, *components(source.ref)), steps), _cornerwise(source)
         table = Lesions.of_parts(ref, pred, source.spacing)
         sharing = table.pairs[:, :2]
         touching = np.concatenate([sharing, within_reach(ref, pred, steps, 2 * steps, sharing)])
@@ -100,17 +96,28 @@ class LesionWise:
     @property
     def hd95(self) -> np.ndarray:
         """float64 (n,): HD95 of each lesion with the components that touch it in mm, 374 where none does."""
-        return np.array([self._hd95(lesion) for lesion in self.lesions.tolist()])
+        return lesion_hd95(self.table, self.lesions, self.touching, PENALTY)
 
-    def _hd95(self, lesion: int) -> float:
-        partners = self.touching[self.touching[:, 0] == lesion, 1]
-        if not len(partners):
-            return PENALTY
-        table = self.table
-        reference, prediction = _painted(
-            [table.ref.take(table.ref_component == lesion), table.pred.take(np.isin(table.pred_component, partners))]
-        )
-        return hd95(surfels(prediction, reference, np.array([[False, True]]), table.spacing)[0])
+    @property
+    def mean_dice(self) -> float:
+        """Sum of the lesions' Dice over the number of lesions and false components; NaN when there is nothing to score."""
+        return float(self.dice.sum()) / self._number if self._number else math.nan
+
+    @property
+    def mean_hd95(self) -> float:
+        """Mean in mm of the lesions' HD95 and 374 for each false component; NaN when there is nothing to score."""
+        return float(self.hd95.sum() + PENALTY * self.fp) / self._number if self._number else math.nan
+
+    @property
+    def _number(self) -> int:
+        return len(self.lesions) + self.fp
+
+
+def _cornerwise(source: Lesions) -> Part:
+    """The predicted components by 26 neighbours."""
+    if source.connectivity == "corners":
+        return source.pred, source.pred_component, len(source.pred_voxels)
+    return source.pred, *components(source.pred)
 
 
 def _join_dilated(part: Part, steps: int) -> Part:
@@ -122,16 +129,3 @@ def _join_dilated(part: Part, steps: int) -> Part:
     first, second = within_reach(part, part, 2 * steps + 1, 4 * steps + 3, itself).T
     groups, number = join(count, [(first, second)])
     return runs, groups[component], number
-
-
-def _painted(masks: list[Runs]) -> np.ndarray:
-    """The masks in the box around all of them, as uint8 (number of masks, *box)."""
-    starts = [coordinates(runs.start, runs.shape) for runs in masks]
-    low = np.min([start.min(axis=0) for start in starts], axis=0)
-    high = np.max([start.max(axis=0) for start in starts], axis=0)
-    high[-1] = max((start[:, -1] + runs.lengths).max() for start, runs in zip(starts, masks, strict=True)) - 1
-    painted = np.zeros((len(masks), *(high - low + 1)), dtype=np.uint8)
-    for mask, start, runs in zip(painted, starts, masks, strict=True):
-        first = np.ravel_multi_index(tuple((start - low).T), mask.shape)
-        mask.reshape(-1)[Runs(first, first + runs.lengths, mask.shape).voxels()] = 1
-    return painted

@@ -7,9 +7,13 @@ import math
 import numpy as np
 from scipy.spatial import cKDTree
 
+from medseg.metrics.layers import Layers
 from medseg.metrics.lesions.border import border
 from medseg.metrics.lesions.runs import Runs, coordinates
 from medseg.metrics.lesions.table import Lesions
+
+_MANY = 20_000  # false voxels: fewer ask a tree
+_QUESTION = 2500  # additions in the time of a question to the tree
 
 
 def cc_dice(lesions: Lesions) -> float:
@@ -37,24 +41,35 @@ def cell_dice(lesions: Lesions) -> np.ndarray:
     """
     count = len(lesions.ref_voxels)
     inside = np.bincount(lesions.pairs[:, 0], weights=lesions.pairs[:, 2], minlength=count)
-    in_cell = inside + np.bincount(_nearest(lesions), minlength=count) if count else inside
+    in_cell = inside + _false_voxels(lesions) if count else inside
     return 2 * inside / (in_cell + lesions.ref_voxels)
 
 
-def _nearest(lesions: Lesions) -> np.ndarray:
-    """The lesion that each predicted voxel outside of all lesions is nearest to."""
-    outside = coordinates(_outside(lesions.pred.voxels(), lesions.ref), lesions.ref.shape)
-    count = len(lesions.ref_voxels)
-    if count == 1 or not len(outside):
-        return np.zeros(len(outside), dtype=np.int64)
+def _false_voxels(lesions: Lesions) -> np.ndarray:
+    """How many of the predicted voxels outside of all lesions are nearest to each lesion: int64 (n,)."""
+    count, false = len(lesions.ref_voxels), int(lesions.pred_voxels.sum() - lesions.pairs[:, 2].sum())
+    if count == 1 or not false:
+        return np.array([false] + [0] * (count - 1))
     positions, run = border(lesions.ref)
-    component = lesions.ref_component[run]
+    component, points = lesions.ref_component[run], coordinates(positions, lesions.ref.shape)
+    if false > _MANY and len(lesions.ref.shape) <= 3:
+        layers = Layers.of(points, lesions.ref.shape, (1.0,) * len(lesions.ref.shape), component)
+        if layers.cost < _QUESTION * false:
+            return _count_by_layers(lesions, layers, count)
+    outside = coordinates(_outside(lesions.pred.voxels(), lesions.ref), lesions.ref.shape)
     # Squared distances are whole numbers: one more axis that adds less than 1 to them settles ties by the number of the lesion.
     tie = np.sqrt(component / count)
-    points = np.column_stack([coordinates(positions, lesions.ref.shape), tie])
-    tree = cKDTree(points, leafsize=64, balanced_tree=False, compact_nodes=False)  # twice as fast on borders as the standard
+    tree = cKDTree(np.column_stack([points, tie]), leafsize=64, balanced_tree=False, compact_nodes=False)  # half the standard's time
     _, nearest = tree.query(np.column_stack([outside, np.zeros(len(outside))]))
-    return component[nearest]
+    return np.bincount(component[nearest], minlength=count)
+
+
+def _count_by_layers(lesions: Lesions, layers: Layers, count: int) -> np.ndarray:
+    outside = layers.transposed(lesions.pred.mask() > lesions.ref.mask())
+    result = np.zeros(count, dtype=np.int64)
+    for where, least in layers.planes():
+        result += np.bincount(least[outside[where]] % count, minlength=count)
+    return result
 
 
 def _outside(positions: np.ndarray, runs: Runs) -> np.ndarray:

@@ -51,6 +51,23 @@ class Runs:
         before = np.cumsum(lengths) - lengths
         return np.repeat(self.start - before, lengths) + np.arange(int(lengths.sum()))
 
+    def painted(self) -> np.ndarray:
+        """uint8, flat: the padded grid, 1 inside."""
+        return paint(self.start, self.stop, math.prod(padded_shape(self.shape)))
+
+    def mask(self) -> np.ndarray:
+        """uint8 (*shape): the mask itself, 1 inside."""
+        padded = self.painted().reshape(padded_shape(self.shape))
+        return padded[tuple(slice(0, size) for size in self.shape)]
+
+
+def paint(start: np.ndarray, stop: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (size,): 1 within stretches that do not overlap, 0 elsewhere."""
+    steps = np.zeros(size + 1, dtype=np.int8)
+    steps[start] += 1
+    steps[stop] -= 1
+    return np.cumsum(steps[:-1], dtype=np.int8, out=steps[:-1]).view(np.uint8)
+
 
 def runs_of(labels: np.ndarray) -> tuple[Runs, np.ndarray]:
     """Find the runs of equal labels in one pass.
@@ -99,8 +116,13 @@ def coordinates(positions: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 def strides(shape: Sequence[int]) -> list[int]:
     """How far neighbours along each axis are apart in the padded grid."""
-    padded = [size + _MARGIN for size in shape[1:]] + [1]
-    return [math.prod(padded[axis:]) for axis in range(len(shape))]
+    padded = padded_shape(shape)
+    return [math.prod(padded[axis + 1 :]) for axis in range(len(shape))]
+
+
+def padded_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Of the padded grid."""
+    return *shape[:1], *(size + _MARGIN for size in shape[1:])
 
 
 def meetings(first: Runs, second: Runs, shift: Shift) -> tuple[np.ndarray, np.ndarray]:

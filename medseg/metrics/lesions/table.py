@@ -28,6 +28,7 @@ class Lesions:
         pred_voxels: int64 (m,), voxels of each predicted component.
         spacing: Voxel size in mm.
         minimum_lesion: Reference lesions below this many mm^3 (mm^2 in 2-D) are not scored.
+        connectivity: What joined the voxels of components.
     """
 
     ref: Runs
@@ -38,6 +39,7 @@ class Lesions:
     pred_voxels: np.ndarray
     spacing: tuple[float, ...]
     minimum_lesion: float = 0.0
+    connectivity: Connectivity = "corners"
 
     @classmethod
     def of(

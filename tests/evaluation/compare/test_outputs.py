@@ -33,7 +33,7 @@ class TestFiles:
     def test_one_run_a_method_never_says_the_word(self, two_losses: list[Path], tmp_path: Path) -> None:
         console = Console(file=io.StringIO(), width=200)
         compare_runs([two_losses[0], two_losses[3]], tmp_path / "single", console=console)
-        texts = [(tmp_path / "single" / name).read_text() for name in FILES] + [console.file.getvalue()]  # type: ignore[attr-defined]
+        texts = [(tmp_path / "single" / name).read_text(encoding="utf-8") for name in FILES] + [console.file.getvalue()]  # type: ignore[attr-defined]
         for text in texts:
             assert "significan" not in text.lower()
         for text in (texts[0], texts[1], texts[3], texts[4]):
@@ -41,10 +41,10 @@ class TestFiles:
 
     def test_repeated_runs_may_say_it(self, compared: Path) -> None:
         for name in ("comparison.html", "comparison.md", "comparison.json"):
-            assert "focal is significantly better than bce_dice" in (compared / name).read_text()
+            assert "focal is significantly better than bce_dice" in (compared / name).read_text(encoding="utf-8")
 
     def test_the_json_is_strict_and_complete(self, compared: Path) -> None:
-        text = (compared / "comparison.json").read_text()
+        text = (compared / "comparison.json").read_text(encoding="utf-8")
         assert "NaN" not in text
         found = json.loads(text)
         assert [one["name"] for one in found["methods"]] == ["bce_dice", "focal"]
@@ -75,7 +75,7 @@ class TestFiles:
         assert float(first["difference_to_baseline"]) == pytest.approx(-0.04, abs=0.01)
 
     def test_the_markdown_has_whole_tables(self, compared: Path) -> None:
-        text = (compared / "comparison.md").read_text()
+        text = (compared / "comparison.md").read_text(encoding="utf-8")
         for heading in ("## Leaderboard", "## Pairs", "## Rankings", "## All metrics", "## Sentences", "## Definitions"):
             assert heading in text
         for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
@@ -119,7 +119,7 @@ class Reader(HTMLParser):
 class TestPage:
     def test_it_is_whole_and_in_the_readers_order(self, compared: Path) -> None:
         reader = Reader()
-        reader.feed((compared / "comparison.html").read_text())
+        reader.feed((compared / "comparison.html").read_text(encoding="utf-8"))
         assert reader.open == []
         assert reader.headings == [
             "bce_dice against focal",
@@ -136,27 +136,27 @@ class TestPage:
         ]
 
     def test_it_asks_nobody(self, compared: Path) -> None:
-        text = (compared / "comparison.html").read_text()
+        text = (compared / "comparison.html").read_text(encoding="utf-8")
         assert not re.search(r"(src|href)=\"(?!#|data:)", text)
         assert "http://" not in text.replace("http://www.w3.org", "")
         assert "https://" not in text
 
     def test_colour_stands_only_where_a_difference_holds(self, two_losses: list[Path], compared: Path, tmp_path: Path) -> None:
         coloured = '<span class="worse">'
-        assert (compared / "comparison.html").read_text().count(coloured) == 1
+        assert (compared / "comparison.html").read_text(encoding="utf-8").count(coloured) == 1
         compare_runs([two_losses[0], two_losses[3]], tmp_path / "single")
-        assert coloured not in (tmp_path / "single" / "comparison.html").read_text()
+        assert coloured not in (tmp_path / "single" / "comparison.html").read_text(encoding="utf-8")
 
     def test_names_cannot_inject(self, make_run: MakeRun, tmp_path: Path) -> None:
         runs = [make_run("a"), make_run("b<i>|x", config=False)]
         compare_runs(runs, tmp_path / "out")
-        assert "b<i>" not in (tmp_path / "out" / "comparison.html").read_text()
-        assert "b<i>\\|x" in (tmp_path / "out" / "comparison.md").read_text()
+        assert "b<i>" not in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+        assert "b<i>\\|x" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
 
     def test_every_chart_is_there(self, make_run: MakeRun, tmp_path: Path) -> None:
         runs = [make_run(name, 0, overrides=(f"optimizer.params.lr=0.{at}",)) for at, name in enumerate("abc", 1)]
         compare_runs(runs, tmp_path / "out")
-        text = (tmp_path / "out" / "comparison.html").read_text()
+        text = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
         for title in ("mean over classes", "by mean", "test, then rank", "rank, then aggregate", "Which pairs differ: Holm-corrected p"):
             assert f'aria-label="{title}"' in text
         assert "lesion: 120 lesions by size" in text
@@ -168,7 +168,7 @@ class TestPage:
             (run / "evaluation" / "lesions.csv").unlink()
         compare_runs(runs, tmp_path / "out")
         reader = Reader()
-        reader.feed((tmp_path / "out" / "comparison.html").read_text())
+        reader.feed((tmp_path / "out" / "comparison.html").read_text(encoding="utf-8"))
         assert "Classes" not in reader.headings
         assert "Lesions" not in reader.headings
 

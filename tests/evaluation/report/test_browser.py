@@ -98,7 +98,9 @@ def run(page: Path, folder: Path, *options: str) -> tuple[str, list[str]]:
         *options,
         page.resolve().as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(folder)}, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", timeout=120, env={**os.environ, "HOME": str(folder)}, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -107,9 +109,11 @@ def with_script(page: Path, script: str, to: Path) -> Path:
     """A copy of a page in which one more script may run."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = (
-        page.read_text().replace("script-src ", f"script-src 'sha256-{digest}' ", 1).replace("</body>", f"<script>{script}</script></body>")
+        page.read_text(encoding="utf-8")
+        .replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+        .replace("</body>", f"<script>{script}</script></body>")
     )
-    to.write_text(text)
+    to.write_text(text, encoding="utf-8")
     return to
 
 
@@ -129,7 +133,9 @@ class TestReport:
 
     def test_a_request_would_be_refused_and_seen(self, report: Path, tmp_path: Path) -> None:
         page = tmp_path / "page.html"
-        page.write_text(report.read_text().replace("</body>", '<img src="https://example.org/a.png"><script>alert(1)</script></body>'))
+        page.write_text(
+            report.read_text(encoding="utf-8").replace("</body>", '<img src="https://example.org/a.png"><script>alert(1)</script></body>')
+        )
         console = " ".join(run(page, tmp_path, "--dump-dom")[1])
         assert "img-src" in console
         assert "script-src" in console

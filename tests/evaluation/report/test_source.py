@@ -55,7 +55,7 @@ class TestOpening:
 
     def test_damaged_tables_are_named(self, volumes: Path, tmp_path: Path) -> None:
         shutil.copytree(volumes, tmp_path / "a")
-        lines = (tmp_path / "a" / "cases.csv").read_text().splitlines()
+        lines = (tmp_path / "a" / "cases.csv").read_text(encoding="utf-8").splitlines()
         (tmp_path / "a" / "cases.csv").write_text(lines[0] + "\n")
         with pytest.raises(DataError, match="holds no case"):
             Source.open(tmp_path / "a")
@@ -114,7 +114,7 @@ class TestWords:
         for name in ("candidates.csv", "calibration.csv", "lesions.csv"):
             (tmp_path / "a" / name).unlink()
         path = tmp_path / "a" / "summary.json"
-        summary = json.loads(path.read_text())
+        summary = json.loads(path.read_text(encoding="utf-8"))
         path.write_text(json.dumps({key: value for key, value in summary.items() if key not in ("options", "primary", "definitions")}))
         source = Source.open(tmp_path / "a")
         assert (source.lesions, source.primary, source.options) == ([], "dice", MetricOptions())

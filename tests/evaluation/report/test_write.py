@@ -37,7 +37,7 @@ class Tags(HTMLParser):
 class TestPage:
     def test_it_stands_beside_the_tables_and_has_everything(self, report: Path, volumes: Path) -> None:
         assert report == volumes / "report.html"
-        titles = re.findall(r"<h2>(.*?)</h2>", report.read_text())
+        titles = re.findall(r"<h2>(.*?)</h2>", report.read_text(encoding="utf-8"))
         assert titles == [
             "Summary",
             "Pictures",
@@ -52,7 +52,7 @@ class TestPage:
         ]
 
     def test_it_needs_nothing_from_outside(self, report: Path) -> None:
-        text = report.read_text()
+        text = report.read_text(encoding="utf-8")
         assert not re.search(r"https?://|url\(|@import|<link", text)
         assert all(source.startswith("data:") for source in re.findall(r'src="([^"]*)"', text))
         assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', text))
@@ -60,28 +60,28 @@ class TestPage:
 
     def test_its_tags_are_closed_and_its_ids_are_unique(self, report: Path) -> None:
         tags = Tags()
-        tags.feed(report.read_text())
+        tags.feed(report.read_text(encoding="utf-8"))
         assert (tags.open, tags.faults) == ([], [])
         assert len(tags.ids) == len(set(tags.ids))
 
     def test_names_are_escaped(self, report: Path) -> None:
-        text = re.sub(r"<script>.*?</script>", "", report.read_text(), flags=re.DOTALL)
+        text = re.sub(r"<script>.*?</script>", "", report.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert "<odd>" not in text
         assert "big <b>" not in text
         assert 'small, "x"' not in text
 
     def test_its_links_lead_somewhere(self, report: Path) -> None:
-        text = report.read_text()
+        text = report.read_text(encoding="utf-8")
         assert set(re.findall(r'href="#([^"]*)"', text)) <= set(re.findall(r'id="([^"]*)"', text))
 
     def test_its_charts_are_sound_svg(self, report: Path) -> None:
-        charts = re.findall(r"<svg.*?</svg>", report.read_text(), re.DOTALL)
+        charts = re.findall(r"<svg.*?</svg>", report.read_text(encoding="utf-8"), re.DOTALL)
         assert len(charts) > 12
         for chart in charts:
             ElementTree.fromstring(chart)
 
     def test_the_same_tables_give_the_same_page(self, volumes: Path, report: Path, tmp_path: Path) -> None:
-        assert write_report(volumes, tmp_path / "again.html").read_text() == report.read_text()
+        assert write_report(volumes, tmp_path / "again.html").read_text(encoding="utf-8") == report.read_text(encoding="utf-8")
 
 
 class TestWriting:
@@ -93,7 +93,7 @@ class TestWriting:
 
     def test_without_images_and_probabilities_the_rest_is_there(self, tmp_path: Path) -> None:
         path = write_report(make_evaluation(tmp_path, images=False, scores=False))
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert "<img" not in text
         assert '<section id="pictures">' in text
         assert "Calibration" not in text
