@@ -209,7 +209,8 @@ class InferenceConfig:
     batch_size: int = 4
     """Windows a forward pass."""
     mirror_axes: list[int] = field(default_factory=list)
-    """Test-time augmentation: the image is also predicted mirrored along every combination of these axes, and logits are averaged."""
+    """Test-time augmentation: the image is also predicted mirrored along every combination of these axes, and logits are averaged. Not
+    in the validation of training epochs, which it would slow down for nothing."""
     skip: Literal["none", "nonzero", "body"] = "none"
     """Windows that are not looked at, and are background: `nonzero`: all voxels 0 in every channel; `body`: outside the body."""
     postprocessing: PostprocessingConfig = field(default_factory=PostprocessingConfig)

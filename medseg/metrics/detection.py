@@ -51,7 +51,7 @@ class Froc:
     thresholds: tuple[float, ...]
     """Scores; infinity at the beginning, where nothing is a detection."""
     at: tuple[float, ...]
-    """Sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per case: linear between points, the last value beyond the curve."""
+    """Sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per case: linear along the curve, the last value beyond it."""
     mean: float
     """Mean of these: the FROC score (CPM)."""
 
@@ -136,8 +136,7 @@ def froc(candidates: Iterable[CandidateRow], lesions: Mapping[str, Collection[in
     number = sum(map(len, lesions.values()))
     sensitivity = np.append(0, found) / number if number else np.full(len(found) + 1, math.nan)
     rate = np.append(0, false) / max(len(lesions), 1)
-    last = np.append(rate[1:] != rate[:-1], True)  # where several thresholds have the same rate, the best sensitivity counts
-    at = np.interp(FP_PER_CASE, rate[last], sensitivity[last])
+    at = np.interp(FP_PER_CASE, rate, sensitivity)  # takes the best of several at one rate, and leads to the first of them
     thresholds = (math.inf, *scores.tolist())
     return Froc(tuple(rate.tolist()), tuple(sensitivity.tolist()), thresholds, tuple(at.tolist()), float(at.mean()))
 

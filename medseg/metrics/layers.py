@@ -39,7 +39,15 @@ class Layers:
     along: np.ndarray
 
     @classmethod
-    def of(cls, sites: np.ndarray, extent: Sequence[int], spacing: Sequence[float], ranks: np.ndarray | None = None) -> Layers:
+    def of(
+        cls,
+        sites: np.ndarray,
+        extent: Sequence[int],
+        spacing: Sequence[float],
+        ranks: np.ndarray | None = None,
+        *,
+        in_order: bool = False,
+    ) -> Layers:
         """Read the sites.
 
         Args:
@@ -47,11 +55,12 @@ class Layers:
             extent: Of the grid, 2 or 3 axes.
             spacing: Length of a step along each axis. Of no effect with ranks.
             ranks: int64 (n,), 0 <= rank < number. Then results are the squared distance in steps times that number, plus the rank.
+            in_order: Keep the axes as they are, for `everywhere`; else layers are as few as may be.
         """
         sites, extent = _three(sites), (*extent, 1)[:3]
         number = 1 if ranks is None else int(ranks.max()) + 1
         scale = (float(number),) * 3 if ranks is not None else (*(float(step) ** 2 for step in spacing), 1.0)[:3]
-        order = _order(sites, extent)
+        order = _order(sites, extent) if not in_order else (0, 1, 2) if extent[2] > 1 else (2, 0, 1)
         sites, extent, scale = sites[:, order], tuple(extent[axis] for axis in order), tuple(scale[axis] for axis in order)
         keys, row = np.unique(sites[:, 0] * extent[1] + sites[:, 1], return_inverse=True)
         layer, first = np.unique(keys // extent[1], return_index=True)
@@ -71,7 +80,16 @@ class Layers:
         """Additions that `planes` takes, at most."""
         return (len(self.line) + len(self.layer) * self.extent[0]) * self.extent[1] * self.extent[2]
 
-    def planes(self) -> Iterator[tuple[tuple[slice | int, ...], np.ndarray]]:
+    def everywhere(self, flat: np.ndarray) -> np.ndarray:
+        """As `at`, for many places and sites all over the grid, `in_order`; places by their index in the flat grid, ascending."""
+        result = np.empty(len(flat), dtype=self.along.dtype)
+        for (at, lines), least in self.planes():
+            begin = (at * self.extent[1] + lines.start) * self.extent[2]
+            low, high = np.searchsorted(flat, [begin, begin + least.size])
+            result[low:high] = least.ravel()[flat[low:high] - begin]
+        return result
+
+    def planes(self) -> Iterator[tuple[tuple[int, slice], np.ndarray]]:
         """Every part of the grid, transposed by `order` (`transposed`), and the least squared distance in each of its places (2-D)."""
         rows = max(1, _SLAB // self.extent[2])
         for start in range(0, self.extent[1], rows):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medseg.inference.sliding_window.accumulation import Accumulator
 from medseg.inference.sliding_window.forward import Forward
 from medseg.inference.sliding_window.layout import Blending, Layout, Start, importance_map
-from medseg.inference.sliding_window.memory import Notify, notice, out_of_memory
+from medseg.inference.sliding_window.memory import Notify, notice, out_of_memory, release
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def stream_logits(
             sums.add(start, part)
         del logits, part
         done += len(batch)
+        release()
     yield from sums.finished(layout.image[axis])
 
 

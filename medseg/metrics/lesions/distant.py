@@ -71,14 +71,20 @@ def _nearest(places: np.ndarray, others: Sequence[Cells], spacing: tuple[float, 
     """Distance in mm from each place to the nearest element of the others, which is looked for in ever larger boxes."""
     low, high = places.min(axis=0), places.max(axis=0) + 1
     steps = np.array(spacing)
+    diameter = float(np.linalg.norm((high - low) * steps))
     reach = _REACH * float(steps.prod()) ** (1 / len(steps))
     while True:
         margin = (reach // steps).astype(np.int64)
         offered = np.concatenate([cells.within(low - margin, high + margin) for cells in others])
-        if len(offered):
+        if not len(offered):
+            reach *= 2
+            continue
+        # what is found is never too near: a box with that reach holds whatever is nearer
+        enough = float(np.sqrt((((offered - places[0]) * steps) ** 2).sum(axis=1).min())) + diameter
+        if enough - diameter <= reach:
             _, nearest = cKDTree(offered * steps).query(places * steps)
             found = np.sqrt((((places - offered[nearest]) * steps) ** 2).sum(axis=1))
-            everything = all((low - margin <= cells.low).all() and (high + margin >= cells.high).all() for cells in others)
-            if everything or found.max() <= reach:
+            enough = float(found.max())
+            if enough <= reach:
                 return found
-        reach *= 2
+        reach = enough * (1 + _SLACK)

@@ -73,10 +73,12 @@ class Lesions:
     ) -> Lesions:
         """Find the lesions of two masks that are runs already."""
         parts = (ref, *components(ref, connectivity)), (pred, *components(pred, connectivity))
-        return cls.of_parts(*parts, spacing, minimum_lesion)
+        return cls.of_parts(*parts, spacing, minimum_lesion, connectivity)
 
     @classmethod
-    def of_parts(cls, ref: Part, pred: Part, spacing: Sequence[float], minimum_lesion: float = 0.0) -> Lesions:
+    def of_parts(
+        cls, ref: Part, pred: Part, spacing: Sequence[float], minimum_lesion: float = 0.0, connectivity: Connectivity = "corners"
+    ) -> Lesions:
         """Count the voxels of components that are known already."""
         (ref_runs, ref_component, ref_count), (pred_runs, pred_component, pred_count) = ref, pred
         return cls(
@@ -88,6 +90,7 @@ class Lesions:
             pred_voxels=_sums(pred_component, pred_runs.lengths, pred_count),
             spacing=tuple(float(size) for size in spacing),
             minimum_lesion=minimum_lesion,
+            connectivity=connectivity,
         )
 
     @property

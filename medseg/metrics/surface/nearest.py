@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.spatial import cKDTree
 
+from medseg.metrics.layers import Layers
 from medseg.metrics.surface.elements import Elements
 from medseg.metrics.surface.frame import Frame
 
@@ -18,8 +19,11 @@ LOOKS = 600
 """Places that are looked at for about the price of one question to a tree; farther ones are never looked at."""
 
 _ROUND = 32  # places between two decisions whether to look on
+_SOON = 8  # places after which many elements decide for the first time
 _CALL = 1500  # elements that look at a place in the time that it takes to ask them to
 _FEW = 16  # elements that compare themselves with all targets before a tree is built
+_MANY = 1 << 16  # elements from which on it may be cheaper to answer for every place of the frame
+_QUESTION = 1500  # additions in the time of a question to a tree
 _CLASSES = 16  # that share a map of targets: bits of a place
 _BITS = (1 << np.arange(256) % _CLASSES).astype(np.uint16)
 
@@ -34,7 +38,7 @@ def distances(queries: Elements, targets: Elements, frame: Frame, spacing: tuple
         asking = _look_around(found, queries, asking, _map_of(offered, frame), frame, spacing)
         for owner in np.flatnonzero(np.bincount(queries.owner[asking])):
             chosen = asking[queries.owner[asking] == owner]
-            found[chosen] = _ask_tree(queries.at[chosen], offered.at[offered.owner == owner], frame, spacing)
+            found[chosen] = _ask(queries.at[chosen], offered.at[offered.owner == owner], frame, spacing)
     return found
 
 
@@ -85,11 +89,25 @@ def _look_around(
             found[asking[hit]] = length
             asking, at, bit = asking[~hit], at[~hit], bit[~hit]
             hits += new
-        if look % _ROUND == 0:
-            if hits * LOOKS <= (asking.size + _CALL) * _ROUND:
+        if look % _ROUND == 0 or (look == _SOON and asking.size > _MANY):
+            if hits * LOOKS <= (asking.size + _CALL) * min(look, _ROUND):
                 break
-            hits = 0
+            hits *= look == _SOON
     return asking
+
+
+def _ask(queries: np.ndarray, targets: np.ndarray, frame: Frame, spacing: tuple[float, ...]) -> np.ndarray:
+    """Distances in mm to the nearest of some targets, however far: float64 (n,)."""
+    if len(queries) > _MANY:
+        start, extent = frame.inside.start, (frame.extent[0], *frame.shape[1:])
+        sites = np.stack(np.unravel_index(targets - start, extent), axis=1)
+        layers = Layers.of(sites, extent, spacing, in_order=True)
+        if layers.cost < _QUESTION * len(queries):
+            order = np.argsort(queries, kind="stable")
+            found = np.empty(len(queries))
+            found[order] = np.sqrt(layers.everywhere(queries[order] - start))
+            return found
+    return _ask_tree(queries, targets, frame, spacing)
 
 
 def _ask_tree(queries: np.ndarray, targets: np.ndarray, frame: Frame, spacing: tuple[float, ...]) -> np.ndarray:
