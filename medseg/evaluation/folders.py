@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from medseg.evaluation.labels import find_labels
 from medseg.evaluation.options import check_tolerances
 from medseg.evaluation.pairs import read_pair
 from medseg.evaluation.predictions import files_by_name, match_names
-from medseg.evaluation.probabilities import find_probabilities, score_probabilities
+from medseg.evaluation.probabilities import find_probabilities, nothing_found, score_probabilities
 from medseg.evaluation.scores import write_scores
 from medseg.metrics import CalibrationRow, CandidateRow, LesionRow, MetricOptions, Row, score_case
 
@@ -122,14 +123,19 @@ def evaluate_dataset(pred: Path, dataset: DataSet, settings: Settings, part: Par
         part: Which labelled cases: `train` those that the data set gives to train and validate, `test` those that it keeps apart.
 
     Raises:
-        DataError: When the folder is missing or empty, no case of the part has a reference or a prediction, or none could be scored.
+        DataError: When the folder is missing or empty, two cases have one name, no case of the part has a reference or a prediction, or none
+            could be scored.
     """
     parts = {"train": dataset.cases, "test": dataset.test_cases, "all": (*dataset.cases, *dataset.test_cases)}
     cases = tuple(case for case in parts[part] if case.label is not None)
     if not cases:
         raise DataError(f"{dataset.root}: no case of '{part}' has a reference; choose another part to score")
-    predictions = match_names(files_by_name(pred, "predictions"), [case.id for case in cases])
-    if not predictions.keys() & {case.id for case in cases}:
+    ids = [case.id for case in cases]
+    twice, count = Counter(ids).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{dataset.root}: two cases of '{part}' are named {twice}; rename one, or score the parts one by one")
+    predictions = match_names(files_by_name(pred, "predictions"), ids)
+    if not predictions.keys() & set(ids):
         raise DataError(
             f"{pred}: no prediction has the name of a case of {dataset.name} "
             f"(found: {next(iter(predictions))}, wanted: {cases[0].id}); rename the files or give another folder, data set or part"
@@ -210,6 +216,9 @@ def _score_all(result: Evaluation, cases: Sequence[Case], predictions: dict[str,
             result.calibration += one.calibration
             if case.id not in result.missing:
                 result.unusable |= one.unusable
+    if result.calibration:  # probabilities were looked at, and a case whose prediction failed never leaves a mean
+        failed = result.unusable.keys() | set(result.missing)
+        result.calibration += [row for case in cases if case.id in failed and case.id in scores for row in nothing_found(case, labels)]
 
 
 def _score(case: Case, predicted: Path | None, labels: LabelSchema, options: MetricOptions) -> Evaluation:

@@ -48,10 +48,10 @@ def find_labels(
     if not values:
         raise DataError(f"{places[0]}: neither references nor predictions hold anything but 0; check the folders")
     ignored = {} if ignore is None else {"ignore": ignore}
-    if len(true) == 1 and len(predicted) == 1:
-        schema = LabelSchema(("foreground",), (tuple(values),), ignore)
-        return schema, f"the values found: {min(true)} in references, {min(predicted)} in predictions"
     try:
+        if len(true) == 1 and len(predicted) == 1:
+            schema = LabelSchema(("foreground",), (tuple(values),), ignore)
+            return schema, f"the values found: {min(true)} in references, {min(predicted)} in predictions"
         schema = LabelSchema.exclusive({str(value): value for value in values} | ignored)
     except ValueError as error:
         raise DataError(f"{places[0]}: the label maps hold {error}; add a dataset.json that names the classes") from error

@@ -53,6 +53,12 @@ def score_probabilities(
     return candidates, calibration
 
 
+def nothing_found(case: Case, labels: LabelSchema) -> list[CalibrationRow]:
+    """The rows of a case whose prediction failed: calibration counts no voxel of it, detection a case in which nothing was found."""
+    none = np.zeros((1, 1))
+    return [row for name in labels.classes for row in calibration_rows(case.id, case.group, name, none, none > 0, none == 0, (1.0, 1.0))]
+
+
 def _per_class(path: Path, labels: LabelSchema, shape: tuple[int, ...]) -> np.ndarray | None:
     try:
         # np.load leaves a damaged file open that it opened itself.
@@ -66,7 +72,21 @@ def _per_class(path: Path, labels: LabelSchema, shape: tuple[int, ...]) -> np.nd
         values = values.transpose(0, *range(values.ndim - 1, 0, -1)) if len(shape) == 3 else values.reshape(-1, *values.shape[-2:])
     if values.shape[1:] != shape:
         raise DataError(f"{path}: has the shape {values.shape[1:]}, its label map {shape}; predict the case again, or remove the file")
-    background = 1 if len(values) == (len(names) if ours else labels.num_classes) + 1 else 0
-    if ours and set(labels.classes) <= set(names):
-        return values[[names.index(name) + background for name in labels.classes]].astype(np.float32)
-    return None if ours or len(values) != labels.num_classes + background else values[background:].astype(np.float32)
+    if ours:
+        background = 1 if len(values) == len(names) + 1 else 0
+        channels = [names.index(name) + background for name in labels.classes] if set(labels.classes) <= set(names) else None
+    else:
+        channels = _nnunet_channels(len(values), labels)
+    return None if channels is None else values[channels].astype(np.float32)
+
+
+def _nnunet_channels(count: int, labels: LabelSchema) -> list[int] | None:
+    """Which channel is which class: background and classes by ascending value, or regions as listed, without background.
+
+    The file names none of them: where classes of the data set are not scored, nobody knows which ones these are.
+    """
+    regions = any(len(values) > 1 for values in labels.members)
+    if len(labels.background) > 1 or count != labels.num_classes + (not regions):
+        return None
+    values = sorted(members[0] for members in labels.members)
+    return list(range(count)) if regions else [1 + values.index(members[0]) for members in labels.members]

@@ -101,10 +101,11 @@ class Layers:
     def at(self, points: np.ndarray) -> np.ndarray:
         """The least squared distance of some places int64 (n, axes) of the grid: (n,). Made for sites in few layers."""
         first, second, third = _three(points)[:, self.order].T
-        away = (first[:, None] - self.layer).astype(self.along.dtype) ** 2
-        away *= self.along.dtype.type(self.scale[0])
-        away += self._table[second * self.extent[2] + third]
-        return away.min(axis=1)
+        place = second * self.extent[2] + third
+        best = np.full(len(points), np.inf)
+        for layer, near in zip(self.layer.tolist(), self._table, strict=True):
+            np.minimum(best, (first - layer) ** 2 * self.scale[0] + near[place], out=best)
+        return best
 
     def transposed(self, grid: np.ndarray) -> np.ndarray:
         """A grid of the caller as `planes` reads it."""
@@ -112,8 +113,8 @@ class Layers:
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """For each place of a layer the least within each layer: (places, m)."""
-        return np.ascontiguousarray(self._slab(0, self.extent[1]).reshape(len(self.layer), -1).T)
+        """For each layer the least within it, of every place: (m, places)."""
+        return self._slab(0, self.extent[1]).reshape(len(self.layer), -1)
 
     def _slab(self, start: int, stop: int) -> np.ndarray:
         """For each layer the least within it, of the places in some lines: (m, lines, places)."""

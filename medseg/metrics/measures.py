@@ -261,6 +261,7 @@ METRICS: dict[str, Metric] = {
         definition="TP / (TP + FN), counts as in lesion_f1",
         family="lesion",
         standard=True,
+        one_empty="formula",
     ),
     "lesion_f1_wmh": Metric(
         value=_matched(lesions.f1_wmh),
@@ -346,6 +347,7 @@ METRICS: dict[str, Metric] = {
         definition="mean over the reference's lesions of the Dice among the voxels nearest to the lesion (CC-Metrics)",
         family="lesion",
         standard=True,
+        one_empty="formula",
     ),
 }
 """Every metric, the standard ones in the order in which they are reported."""

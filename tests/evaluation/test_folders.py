@@ -198,6 +198,20 @@ class TestFoldersOfOtherTools:
         assert {row.case_id for row in result.calibration} == {"a"}
         assert (out / "candidates.csv").is_file()
 
+    @pytest.mark.parametrize("failure", ["missing", "unusable"])
+    def test_lesions_of_a_case_whose_prediction_failed_are_not_found(self, folders: tuple[Path, Path, Path], failure: str) -> None:
+        """Else detection would gain by failing: the case would leave the curve with all its lesions."""
+        pred, ref, out = folders
+        np.savez_compressed(pred / "a.npz", probabilities=np.stack([1 - box(2, 4), box(2, 4)]).transpose(0, 3, 2, 1).astype(np.float32))
+        before = evaluate(pred, ref, out).summary
+        (pred / "b.nii.gz").unlink()
+        if failure == "unusable":
+            (pred / "b.nii.gz").write_text("nothing")
+        after = evaluate(pred, ref, out).summary
+        for summary, cases in ((before, 1), (after, 2)):
+            assert (summary["detection"]["cases"], summary["detection"]["mean"]["froc"]) == (cases, 1 / cases)
+        assert after["calibration"]["mean"] == before["calibration"]["mean"]
+
     @pytest.mark.parametrize("subfolders", [False, True])
     def test_monai_folders_are_taken_as_they_are(self, folders: tuple[Path, Path, Path], subfolders: bool) -> None:
         pred, ref, out = folders
@@ -303,6 +317,12 @@ class TestDataSets:
         assert (result.extra, result.missing) == (["a", "b"], [])
         (tmp_path / "pred" / "a.nii.gz").unlink()
         assert evaluate_dataset(tmp_path / "pred", dataset, Settings(tmp_path / "out"), "train").missing == ["a"]
+
+    def test_one_prediction_cannot_serve_two_cases_of_one_name(self, layout: Cases, tmp_path: Path) -> None:
+        dataset = layout.read(tmp_path / "set")
+        again = replace(dataset, test_cases=tuple(replace(case, id="a") for case in dataset.test_cases))
+        with pytest.raises(DataError, match="two cases of 'all' are named a; rename one"):
+            evaluate_dataset(tmp_path / "pred", again, Settings(tmp_path / "out"))
 
     def test_what_cannot_be_compared_is_explained(self, layout: Cases, tmp_path: Path) -> None:
         dataset = layout.read(tmp_path / "set")

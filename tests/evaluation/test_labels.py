@@ -52,6 +52,11 @@ class TestFindLabels:
         assert (schema.classes, schema.members) == (("foreground",), ((1, 255),))
         assert "255 in references, 1 in predictions" in source
 
+    def test_the_only_value_of_the_predictions_cannot_be_ignored(self, tmp_path: Path) -> None:
+        true, predicted = write(tmp_path / "r" / "a.png", 1, 255), write(tmp_path / "p" / "a.png", 255)
+        with pytest.raises(DataError, match=r"class 'foreground' and the ignore label share the value 255; add a dataset\.json"):
+            find_labels((tmp_path / "r", tmp_path / "p"), [true], [predicted], ignore=255)
+
     def test_an_ignored_value_is_no_class(self, tmp_path: Path) -> None:
         file = write(tmp_path / "r" / "a.png", 1, 3, 9)
         schema, _ = find_labels((tmp_path / "r",), [file], [], ignore=9)

@@ -39,6 +39,22 @@ class TestFindProbabilities:
         np.savez_compressed(tmp_path / "a.npz", softmax=maps[:, None, 0])
         np.testing.assert_array_equal(find_probabilities(tmp_path / "a.png", LABELS, SHAPE[1:]), maps[1:, 0])
 
+    def test_nnunets_channels_follow_the_values_not_the_names(self, tmp_path: Path, maps: np.ndarray) -> None:
+        np.savez_compressed(tmp_path / "a.npz", probabilities=maps.transpose(0, 3, 2, 1))
+        labels = LabelSchema.exclusive({"two": 2, "one": 1})
+        np.testing.assert_array_equal(find_probabilities(tmp_path / "a.nii.gz", labels, SHAPE), maps[[2, 1]])
+
+    def test_nnunets_regions_have_no_background_and_the_order_of_the_data_set(self, tmp_path: Path, maps: np.ndarray) -> None:
+        np.savez_compressed(tmp_path / "a.npz", probabilities=maps[:2].transpose(0, 3, 2, 1))
+        regions = LabelSchema(("core", "whole"), ((2,), (1, 2)), paint=(2, 1))
+        np.testing.assert_array_equal(find_probabilities(tmp_path / "a.nii.gz", regions, SHAPE), maps[:2])
+
+    @pytest.mark.parametrize("name", ["core", "whole"])
+    def test_which_of_nnunets_channels_is_which_of_some_classes_is_not_guessed(self, name: str, tmp_path: Path, maps: np.ndarray) -> None:
+        np.savez_compressed(tmp_path / "a.npz", probabilities=maps[:2].transpose(0, 3, 2, 1))
+        regions = LabelSchema(("core", "whole"), ((2,), (1, 2)), paint=(2, 1))
+        assert find_probabilities(tmp_path / "a.nii.gz", regions.select([name]), SHAPE) is None
+
     def test_none_are_none(self, tmp_path: Path, maps: np.ndarray) -> None:
         assert find_probabilities(tmp_path / "a.nii.gz", LABELS, SHAPE) is None
         np.savez_compressed(tmp_path / "a.npz", probabilities=np.zeros((7, *SHAPE[::-1])))

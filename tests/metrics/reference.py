@@ -1,15 +1,17 @@
-"""Every metric once more, as slowly and plainly as it is defined: sets of voxels, loops, float64; nothing of medseg but the names of the rules.
+"""Every metric once more, as slowly and plainly as it is defined: sets of voxels, loops, float64; of medseg only the names of the rules.
 
-A mask is a set of index tuples. A brute-force distance stands for every distance transform, a flood fill for every labelling. Only the areas
-of surface elements come from elsewhere (the tables of DeepMind's surface-distance), skeletons from scikit-image, and pairs from SciPy's
-assignment. `reference_of_probabilities.py` holds what is computed from probabilities.
+A mask is a set of index tuples. A brute-force distance stands for every distance transform, a flood fill for every labelling. From
+elsewhere come only the areas of surface elements (the tables of DeepMind's surface-distance), skeletons (scikit-image) and pairs (SciPy's
+assignment). `reference_of_probabilities.py` holds what is computed from probabilities.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
+from operator import add
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -64,6 +66,11 @@ def score_case(
     return scores
 
 
+def voxels_of(mask: np.ndarray) -> Mask:
+    """Index tuples of a boolean array."""
+    return {voxel for voxel in np.ndindex(*mask.shape) if mask[voxel]}
+
+
 def score_class(
     predicted: Mask, true: Mask, shape: Sequence[int], spacing: Sequence[float], options: MetricOptions, tolerances: Sequence[float]
 ) -> dict[str, float]:
@@ -78,15 +85,20 @@ def score_class(
     }
     if len(spacing) == 2:
         scores = {name: value for name, value in scores.items() if not name.endswith("_ml")}
-    nothing = [name for name in scores if not predicted and not true or name in LESION_FAMILY and math.isnan(scores[name])]
+    nothing = [name for name in scores if (not predicted and not true) or (name in LESION_FAMILY and math.isnan(scores[name]))]
     for name in nothing:
         best = 0.0 if name in BEST_IS_ZERO else 1.0
         scores[name] = best if options.both_empty == "best" else math.nan
     if bool(predicted) != bool(true):
-        diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip(shape, spacing, strict=True)))
-        for name in LOWER:
-            scores[name] = {"diagonal": diagonal, "inf": math.inf, "nan": math.nan}.get(str(options.penalty), options.penalty)  # type: ignore[assignment]
+        scores.update(dict.fromkeys(LOWER, penalty(shape, spacing, options)))
     return scores
+
+
+def penalty(shape: Sequence[int], spacing: Sequence[float], options: MetricOptions) -> float:
+    """Of a distance where one mask alone is empty."""
+    if options.penalty == "diagonal":
+        return math.sqrt(sum((n * s) ** 2 for n, s in zip(shape, spacing, strict=True)))
+    return float(options.penalty)
 
 
 # ---------------------------------------------------------------------------------------------------------------- voxels
@@ -125,8 +137,13 @@ def volumes(predicted: Mask, true: Mask, spacing: Sequence[float]) -> dict[str, 
 
 def neighbours(voxel: Voxel, steps: int) -> list[Voxel]:
     """The voxels that differ by 1 in at least one and at most so many indices."""
-    moves = [move for move in product((-1, 0, 1), repeat=len(voxel)) if 0 < sum(map(abs, move)) <= steps]
-    return [tuple(a + b for a, b in zip(voxel, move, strict=True)) for move in moves]
+    return [tuple(map(add, voxel, move)) for move in moves(len(voxel), steps)]
+
+
+@cache
+def moves(dimensions: int, steps: int) -> list[Voxel]:
+    """To the neighbours."""
+    return [move for move in product((-1, 0, 1), repeat=dimensions) if 0 < sum(map(abs, move)) <= steps]
 
 
 def border(mask: Mask) -> Mask:
@@ -146,14 +163,14 @@ def surface_cells(mask: Mask, spacing: Sequence[float]) -> dict[Voxel, float]:
     else:
         kernel, areas = lookup_tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL, lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
     corners = list(product((0, 1), repeat=len(spacing)))
-    cells = {}
+    cells: dict[Voxel, float] = {}
     for voxel in mask:
         for corner in corners:
-            cell = tuple(a + b for a, b in zip(voxel, corner, strict=True))
-            code = sum(int(kernel[c]) for c in corners if tuple(a - 1 + b for a, b in zip(cell, c, strict=True)) in mask)
-            if code != int(np.sum(kernel)):
-                cells[cell] = float(areas[code])
-    return cells
+            cell, first = tuple(map(add, voxel, corner)), tuple(a + b - 1 for a, b in zip(voxel, corner, strict=True))
+            if cell not in cells:
+                inside = [c for c in corners if tuple(map(add, first, c)) in mask]
+                cells[cell] = 0.0 if len(inside) == len(corners) else float(areas[sum(int(kernel[c]) for c in inside)])
+    return {cell: area for cell, area in cells.items() if area}
 
 
 def weighted_percentile(pairs: Pairs, percent: float) -> float:
@@ -178,7 +195,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 def distances(predicted: Mask, true: Mask, shape: Sequence[int], spacing: Sequence[float], tolerances: Sequence[float]) -> dict[str, float]:
     """Distances between borders, in mm, and the shares within the tolerances."""
     if not predicted or not true:
-        return {name: math.nan for name in LOWER} | {f"{kind}_{t:g}mm": 0.0 for kind in ("nsd", "nsd_surfel") for t in tolerances}
+        return dict.fromkeys(LOWER, math.nan) | {f"{kind}_{t:g}mm": 0.0 for kind in ("nsd", "nsd_surfel") for t in tolerances}
     ours, theirs = sorted(border(predicted)), sorted(border(true))
     there, back = nearest(ours, theirs, spacing), nearest(theirs, ours, spacing)
     both = there + back
@@ -221,11 +238,11 @@ def cl_dice(predicted: Mask, true: Mask, shape: Sequence[int]) -> float:
 
 
 def skeleton(mask: Mask, shape: Sequence[int]) -> Mask:
-    """A mask that is thinned away altogether stands for its own skeleton."""
-    array = np.zeros(shape, bool)
+    """A mask that is thinned away altogether stands for its own skeleton. The image is widened: one slice thins otherwise without."""
+    array = np.zeros([n + 2 for n in shape], bool)
     for voxel in mask:
-        array[voxel] = True
-    return {tuple(map(int, voxel)) for voxel in np.argwhere(skeletonize(array))} or mask
+        array[tuple(i + 1 for i in voxel)] = True
+    return {tuple(int(i) - 1 for i in voxel) for voxel in np.argwhere(skeletonize(array))} or mask
 
 
 # --------------------------------------------------------------------------------------------------------------- lesions
@@ -283,7 +300,7 @@ class Scene:
         for row, n in enumerate(self.scored):
             for column, m in enumerate(self.scored_found):
                 value = iou(self.lesions[n], self.found[m])
-                if value > least or value == least and not strict:
+                if value > least or (value == least and not strict):
                     gain[row, column] = 1 + min(gain.shape) + value
         chosen = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
         return [(self.scored[row], self.scored_found[column]) for row, column in chosen if gain[row, column] > 0]
@@ -340,10 +357,10 @@ def cc_dice(scene: Scene, predicted: Mask) -> float:
     """Mean Dice in the cells of the lesions: the voxels nearest to each, in voxels; the first of equals."""
     if not scene.scored:
         return 0.0
-    in_cell = [0] * len(scene.lesions)
-    for voxel in predicted:
-        away = [cdist([voxel], sorted(lesion), "sqeuclidean").min() for lesion in scene.lesions]
-        in_cell[away.index(min(away))] += 1
+    if not predicted:
+        return 0.0
+    away = np.array([cdist(sorted(predicted), sorted(lesion), "sqeuclidean").min(1) for lesion in scene.lesions])
+    in_cell = np.bincount(away.argmin(0), minlength=len(scene.lesions))
     dice = [2 * len(scene.lesions[n] & predicted) / (in_cell[n] + len(scene.lesions[n])) for n in scene.scored]
     return math.fsum(dice) / len(dice)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.metrics import MetricOptions
-from tests.metrics.reference import STEPS, Mask, components
+from tests.metrics.reference import STEPS, components, voxels_of
 
 Bin = tuple[int, float, int]
 """Voxels, sum of the probabilities, voxels of the class."""
@@ -35,11 +35,6 @@ def detection_case(
         hits = tuple(n for n, lesion in enumerate(lesions) if lesion & component)
         found.append((max(float(probability[voxel]) for voxel in component), len(component), hits))
     return DetectionCase(found, scored)
-
-
-def voxels_of(mask: np.ndarray) -> Mask:
-    """Index tuples."""
-    return {voxel for voxel in np.ndindex(*mask.shape) if mask[voxel]}
 
 
 def operating_points(cases: Sequence[DetectionCase]) -> list[tuple[float, int, int]]:
@@ -93,7 +88,7 @@ def average_precision(cases: Sequence[DetectionCase]) -> float:
 def calibration_bins(
     probability: np.ndarray, reference: np.ndarray, considered: np.ndarray, spacing: Sequence[float], margin_mm: float, bins: int
 ) -> list[Bin]:
-    """Counts in (0, 1/n], (1/n, 2/n], ... over the voxels at most a margin away, along each axis, from the box of what is or seems the class."""
+    """Counts in (0, 1/n], (1/n, 2/n], ... over the voxels at most a margin, along each axis, from the box of what is or seems the class."""
     target = voxels_of((reference | (probability > 0.5)) & considered)
     counts = [(0, 0.0, 0)] * bins
     if not target:

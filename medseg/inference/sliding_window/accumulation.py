@@ -55,7 +55,7 @@ class Accumulator:
         for sums, part in zip(whole.split(channels), logits.to(self.device).split(channels), strict=True):
             weighted = part if self._importance is None else torch.mul(part, self._importance, out=self._weighted)
             for place, covered in boxes:
-                sums[(slice(None), *place)] += weighted[(slice(None), *covered)]
+                sums[(slice(None), *place)].add_(weighted[(slice(None), *covered)])  # += would copy the sum onto itself
         self._added.append(start)
 
     def finished(self, row: int) -> Iterator[tuple[slice, Tensor]]:
@@ -123,7 +123,7 @@ class Accumulator:
             first, last = max(rows.start, reached.start), min(rows.stop, reached.stop)
             if first < last:
                 place, covered = self._boxes(start, slice(first, last), slice(first - rows.start, last - rows.start))
-                weights[place] += 1 if self._importance is None else self._importance[covered]
+                weights[place].add_(1 if self._importance is None else self._importance[covered])
         return weights
 
     def _mean(self, kept: slice, weights: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from medseg.metrics.lesions.components import Part, components, join
 from medseg.metrics.lesions.brats_hd95 import lesion_hd95
+from medseg.metrics.lesions.components import Part, components, join
 from medseg.metrics.lesions.reach import within_reach
 from medseg.metrics.lesions.table import Lesions
 

@@ -1,7 +1,7 @@
 """The surface elements of a mask in a grid of cells, with their areas summed over ever larger blocks of cells.
 
-What a block holds is 26-connected only within its cells: all voxels around a cell touch one another. So the elements of several components
-are those of each, and a component that serves many lesions is looked at once.
+All voxels around a cell touch one another, so they are of one component (26 neighbours): the elements of several components together are
+the elements of each, and a component that serves many lesions is looked at once.
 """
 
 from __future__ import annotations
@@ -77,9 +77,10 @@ class Cells:
 
 def box(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
     """First voxel of the box around all runs and its extent: int64 (axes,) each."""
-    first, last = coordinates(runs.start, runs.shape), coordinates(runs.stop - 1, runs.shape)
-    low = first.min(axis=0)
-    return low, last.max(axis=0) + 1 - low
+    first = coordinates(runs.start, runs.shape)
+    low, high = first.min(axis=0), first.max(axis=0) + 1
+    high[-1] = (first[:, -1] + runs.lengths).max()
+    return low, high - low
 
 
 def painted(runs: Runs, low: np.ndarray, extent: np.ndarray) -> np.ndarray:

@@ -26,9 +26,16 @@ def patch_sizes(spacing: Sequence[float]) -> np.ndarray:
     Shape:
         one spacing per axis -> float64 (16,) or (256,).
     """
-    steps = np.asarray(spacing, dtype=np.float64)
+    return _sizes(tuple(float(step) for step in spacing))
+
+
+@lru_cache(maxsize=32)
+def _sizes(spacing: tuple[float, ...]) -> np.ndarray:
+    steps = np.array(spacing)
     stretch = steps if len(steps) == 2 else steps.prod() / steps
-    return np.array([float(np.sqrt(((pieces * stretch) ** 2).sum(axis=1)).sum()) for pieces in _pieces(len(steps))])
+    sizes = np.array([float(np.sqrt(((pieces * stretch) ** 2).sum(axis=1)).sum()) for pieces in _pieces(len(steps))])
+    sizes.flags.writeable = False  # all callers share it
+    return sizes
 
 
 @lru_cache(maxsize=2)
