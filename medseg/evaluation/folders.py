@@ -123,8 +123,8 @@ def evaluate_dataset(pred: Path, dataset: DataSet, settings: Settings, part: Par
         part: Which labelled cases: `train` those that the data set gives to train and validate, `test` those that it keeps apart.
 
     Raises:
-        DataError: When the folder is missing or empty, two cases have one name, no case of the part has a reference or a prediction, or none
-            could be scored.
+        DataError: When the folder is missing or empty, two cases have one name, no case of the part has a reference or a prediction, or
+            none could be scored.
     """
     parts = {"train": dataset.cases, "test": dataset.test_cases, "all": (*dataset.cases, *dataset.test_cases)}
     cases = tuple(case for case in parts[part] if case.label is not None)

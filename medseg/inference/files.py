@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -144,17 +143,6 @@ def predict_folder(
     cases = find_cases(layout, input, channels, output)
     jobs = [_job(case, output, lossless_suffix(suffix), probabilities=False) for case in cases]
     return _predict(Ensemble([predictor], postprocessing=predictor.postprocessing), jobs, output, overwrite, console)
-
-
-def predict_prepared(predictor: Predictor, prepared: PreparedCase, path: Path) -> np.ndarray:
-    """Predict a prepared case into a label file, in the grid of its images and in the data set's label values.
-
-    Returns:
-        The predicted ids in that grid.
-    """
-    ids = predictor.predict(prepared)
-    write_label(path, predictor.labels.decode(ids), prepared.original)
-    return ids
 
 
 def _job(case: Case, output: Path, suffix: str, probabilities: bool) -> _Job:

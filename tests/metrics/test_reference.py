@@ -163,6 +163,18 @@ class TestMasks:
                 best = 0.0 if name in slow.BEST_IS_ZERO else 1.0
                 assert scores[name] == pytest.approx(best if both_empty == "best" else math.nan, nan_ok=True), name
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize("filled", [0.02, 0.5, 0.95])
+    def test_lesions_among_many_false_voxels(self, filled: float) -> None:
+        """Where shortcuts for many voxels are taken."""
+        rng, shape, spacing = np.random.default_rng(0), (36, 40, 38), (1.0, 0.7, 2.5)
+        reference, prediction = np.zeros(shape, bool), rng.random(shape) < filled
+        for low in rng.integers(0, 34, (25, 3)):
+            reference[tuple(slice(first, first + size) for first, size in zip(low, rng.integers(1, 6, 3), strict=True))] = True
+        options = replace(OPTIONS, minimum_lesion=20.0)
+        theirs = slow.lesion_scores(slow.voxels_of(prediction), slow.voxels_of(reference), spacing, options)
+        assert score(prediction, reference, spacing, list(theirs), options) == pytest.approx(theirs, rel=0, abs=1e-9)
+
 
 class TestLabelMaps:
     @pytest.mark.parametrize("seed", range(40))

@@ -62,7 +62,9 @@ class MetricAnalysis:
         """Of each method, over classes and by class."""
         result = []
         for method, value in enumerate(self.table.values):
-            intervals, ts = ([one and one.within(*self._range) for one in found] for found in self._intervals(method))
+            found, ts = self._intervals(method)
+            intervals = [one.within(*self._range) for one in found]
+            ts = [one and one.within(*self._range) for one in ts]
             for column, name in enumerate(self.columns):
                 classes = slice(None) if column == 0 else slice(column - 1, column)
                 used = self.table.used[:, classes]

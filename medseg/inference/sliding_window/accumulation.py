@@ -13,6 +13,9 @@ from medseg.inference.sliding_window.layout import Layout, Start, at_once
 from medseg.inference.sliding_window.memory import Notify, out_of_memory
 
 
+_CACHED = 2**18  # voxels
+
+
 class Accumulator:
     """Sums up windows that come in ascending order of one axis, and hands on the rows which no later window reaches.
 
@@ -33,6 +36,7 @@ class Accumulator:
         self.layout, self.axis, self.device, self._notify = layout, axis, device, notify
         self._importance = None if importance is None else importance.to(device)
         self._background = background
+        self._length = layout.window[axis]
         self._rows = min(layout.image[axis], layout.window[axis])
         self._sums: Tensor | None = None
         """(C', *spatial), `_rows` of them along `axis`."""
@@ -40,6 +44,10 @@ class Accumulator:
         self._added: list[Start] = []
         """The windows that reach rows from `_done` on, as they came."""
         self._weighted: Tensor | None = None
+        self._weights: Tensor | None = None
+        """(*spatial), as many rows as were finished at once so far."""
+        self._weighed: object = None
+        """What `_weights` holds."""
 
     def add(self, start: Start, logits: Tensor) -> None:
         """Adds a window.
@@ -49,11 +57,13 @@ class Accumulator:
             logits: (C', *window) of any floating type.
         """
         whole = self._or_on_cpu(partial(self._make_room, logits))
-        boxes = [self._boxes(start, *rows) for rows in self._places(self.layout.inside(start)[self.axis], self._rows)]
-        # A GPU takes all channels at once. A CPU takes one after another: what is weighted is then still in its cache when it is added.
-        channels = 1 if self.device.type == "cpu" else len(logits)
+        boxes = [self._boxes(start, *rows) for rows in self._places(self.layout.inside(start)[self.axis])]
+        channels = self._channels(logits)
         for sums, part in zip(whole.split(channels), logits.to(self.device).split(channels), strict=True):
-            weighted = part if self._importance is None else torch.mul(part, self._importance, out=self._weighted)
+            weighted = part
+            if self._importance is not None:
+                assert self._weighted is not None
+                weighted = torch.mul(part, self._importance, out=self._weighted[: len(part)])
             for place, covered in boxes:
                 sums[(slice(None), *place)].add_(weighted[(slice(None), *covered)])  # += would copy the sum onto itself
         self._added.append(start)
@@ -64,20 +74,23 @@ class Accumulator:
         Yields:
             A range of rows, and float32 (C', *spatial) of just these, whose memory is used again when the next range is asked for.
         """
-        for rows, kept in self._places(slice(self._done, row), at_once(math.prod(self._shape(1)))):
+        thin = at_once(math.prod(self._shape(1)))
+        for rows, kept in self._places(slice(self._done, row)):
             weights = self._or_on_cpu(partial(self._weigh, rows))
-            yield rows, self._mean(kept, weights)
+            for first in range(0, rows.stop - rows.start, thin):
+                part = slice(first, min(first + thin, rows.stop - rows.start))
+                yield slice(rows.start + part.start, rows.start + part.stop), self._mean(kept.start, part, weights)
             if self._sums is not None:
                 self._sums.narrow(self.axis + 1, kept.start, kept.stop - kept.start).zero_()
             self._done = rows.stop
-            self._added = [start for start in self._added if self.layout.inside(start)[self.axis].stop > rows.stop]
+            self._added = [start for start in self._added if start[self.axis] + self._length > rows.stop]
 
     def to_cpu(self) -> None:
         """Keeps the sums on the CPU from now on."""
         self.device = torch.device("cpu")
         self._sums = None if self._sums is None else self._sums.cpu()
         self._importance = None if self._importance is None else self._importance.cpu()
-        self._weighted = None
+        self._weighted = self._weights = self._weighed = None
         self._notify("out of memory: the windows are put together on the CPU")
 
     def _or_on_cpu(self, step: Callable[[], Tensor]) -> Tensor:
@@ -90,12 +103,12 @@ class Accumulator:
         self.to_cpu()
         return step()
 
-    def _places(self, rows: slice, most: int) -> Iterator[tuple[slice, slice]]:
-        """Splits rows of the image where the memory begins anew: ranges of at most so many rows, and where they are kept."""
+    def _places(self, rows: slice) -> Iterator[tuple[slice, slice]]:
+        """Splits rows of the image where the memory begins anew: ranges of rows, and where they are kept."""
         first = rows.start
         while first < rows.stop:
             kept = first % self._rows
-            count = min(rows.stop - first, self._rows - kept, most)
+            count = min(rows.stop - first, self._rows - kept)
             yield slice(first, first + count), slice(kept, kept + count)
             first += count
 
@@ -107,30 +120,45 @@ class Accumulator:
 
     def _make_room(self, logits: Tensor) -> Tensor:
         if self._importance is not None and self._weighted is None:
-            self._weighted = torch.empty((1 if self.device.type == "cpu" else len(logits), *self.layout.window), device=self.device)
+            self._weighted = torch.empty((self._channels(logits), *self.layout.window), device=self.device)
         if self._sums is None:
             self._sums = torch.zeros((len(logits), *self._shape(self._rows)), device=self.device)
         return self._sums
+
+    def _channels(self, logits: Tensor) -> int:
+        """How many channels are weighted at a time: so few on a CPU that they are still in its cache when they are added."""
+        return max(1, _CACHED // logits[0].numel()) if self.device.type == "cpu" else len(logits)
 
     def _shape(self, rows: int) -> tuple[int, ...]:
         return tuple(rows if axis == self.axis else size for axis, size in enumerate(self.layout.image))
 
     def _weigh(self, rows: slice) -> Tensor:
-        """Sums up the weights of all windows at some rows."""
-        weights = torch.zeros(self._shape(rows.stop - rows.start), device=self.device)
+        """Sums up the weights of all windows at some rows; once for rows that follow each other and are covered alike."""
+        shifted = [(*start[: self.axis], start[self.axis] - rows.start, *start[self.axis + 1 :]) for start in self._added]
+        count = rows.stop - rows.start
+        if self._weights is None or self._weights.shape[self.axis] < count:
+            self._weights = self._weighed = None  # before there is a second one
+            self._weights = torch.empty(self._shape(count), device=self.device)
+        weights = self._weights.narrow(self.axis, 0, count)
+        if self._weighed == (count, shifted):
+            return weights
+        self._weighed = (count, shifted)
+        weights.zero_()
         for start in self._added:
-            reached = self.layout.inside(start)[self.axis]
-            first, last = max(rows.start, reached.start), min(rows.stop, reached.stop)
+            first, last = max(rows.start, start[self.axis]), min(rows.stop, start[self.axis] + self._length)
             if first < last:
                 place, covered = self._boxes(start, slice(first, last), slice(first - rows.start, last - rows.start))
                 weights[place].add_(1 if self._importance is None else self._importance[covered])
         return weights
 
-    def _mean(self, kept: slice, weights: Tensor) -> Tensor:
+    def _mean(self, kept: int, part: slice, weights: Tensor) -> Tensor:
+        """Means of a part of the rows that begin with the row `kept` of the memory."""
+        count = part.stop - part.start
+        weights = weights.narrow(self.axis, part.start, count)
         if self._sums is None:
             assert self._background is not None
             return self._background.to(self.device).view(-1, *(1,) * weights.ndim).expand(-1, *weights.shape)
-        sums = self._sums.narrow(self.axis + 1, kept.start, kept.stop - kept.start)
+        sums = self._sums.narrow(self.axis + 1, kept + part.start, count)
         sums.div_(weights)
         if self._background is not None:
             for channel, value in zip(sums, self._background.tolist(), strict=True):

@@ -37,6 +37,9 @@ def or_on_cpu(step: Callable[[Tensor], Tensor], part: Tensor) -> Tensor:
 
 
 import ctypes
+
 _LIBC = ctypes.CDLL(None)
+
+
 def release() -> None:
     _LIBC.malloc_trim(0)
