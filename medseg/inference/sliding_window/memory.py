@@ -43,3 +43,4 @@ _LIBC = ctypes.CDLL(None)
 
 def release() -> None:
     _LIBC.malloc_trim(0)
+_LIBC.mallopt(-3, 32*2**20); _LIBC.mallopt(-1, 2**30)

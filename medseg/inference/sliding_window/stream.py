@@ -89,7 +89,7 @@ def stream_logits(
             sums.add(start, part)
         del logits, part
         done += len(batch)
-        release()
+        #release()
     yield from sums.finished(layout.image[axis])
 
 
