@@ -7,6 +7,8 @@ from pathlib import Path
 
 import medseg
 
+RUNS = "run folder, checkpoint or package; several are an ensemble, post-processed only where all have the same post-processing"
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe all commands."""
@@ -58,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("overrides", metavar="key=value", nargs="*", help="settings that replace the sweep file's: seeds=[0,1]")
 
     sub = command("predict", "write label maps in the images' own geometry")
-    sub.add_argument("runs", metavar="RUN", type=Path, nargs="*", help="run folder, checkpoint or package; several are an ensemble")
+    sub.add_argument("runs", metavar="RUN", type=Path, nargs="*", help=RUNS)
     sub.add_argument("--model", metavar="RUN", type=Path, action="append", default=[], help="the same, by name")
     sub.add_argument("--input", type=Path, required=True, help="one image, a folder of images, or DICOM series")
     sub.add_argument("--output", type=Path, required=True, help="folder for the label maps; several processes may share it")
@@ -67,10 +69,15 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--average", choices=("probabilities", "logits"), default="probabilities", help="what an ensemble averages")
     sub.add_argument("--probabilities", action="store_true", help="also write <case>.probabilities.npz, compressed")
     sub.add_argument(
-        "--format", metavar="SUFFIX", help="of the label maps: .nii.gz, .nii, .nrrd, .mha, .png, .tif; the data set's by default"
+        "--format",
+        metavar="SUFFIX",
+        help="of the label maps: .nii.gz, .nii, .mha, .mhd, .nrrd; of pictures .png, .tif, .tiff, .bmp too; the data set's by default",
     )
 
     sub = command("evaluate", "score label maps against references, case by case; or a run's best checkpoint anew")
+    sub.epilog = (
+        "exit code: 0 every case was scored; 1 a prediction is missing or unusable, or scoring failed; 2 wrong config or command line"
+    )
     sub.add_argument("run_folder", metavar="RUN", nargs="?", help="a run: predict its closing cases again and score them")
     sub.add_argument("--pred", type=Path, help="folder of predicted label maps; nnU-Net's and MONAI's as they are")
     against = sub.add_mutually_exclusive_group()
@@ -82,12 +89,15 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("overrides", metavar="key=value", nargs="*", help="settings: evaluation.tolerances=[2], with --config any other too")
     sub.add_argument("--out", type=Path, help="with --pred: folder for cases.csv, lesions.csv and summary.json")
     sub.add_argument("--classes", nargs="+", metavar="NAME", help="classes to score, the others count as background; all by default")
+    sub.add_argument(
+        "--labels", nargs="+", metavar="NAME=VALUE", help="with --ref: the classes of its values, lesion=1 edema=2,3; else dataset.json"
+    )
     sub.add_argument("--ignore", metavar="VALUE", type=int, help="with --ref: label value of voxels that count as none")
-    sub.add_argument("--partial", action="store_true", help="leave references without a prediction out, instead of scoring them as missed")
+    sub.add_argument("--partial", action="store_true", help="leave references without a prediction out, instead of scoring them as failed")
     sub.add_argument("--images", type=Path, help="folder of the images, for the pictures of `medseg report`")
     sub.add_argument("--workers", metavar="N", type=int, help="cases at a time; all processors by default")
 
-    sub = command("postprocess", "choose what follows the network on a run's validation cases, and store it in the run")
+    sub = command("postprocess", "choose what follows the network on a run's validation cases, store it in the run and score it anew")
     sub.add_argument("folder", metavar="RUN", type=Path, help="a finished run")
 
     sub = command("report", "write one HTML page about a run, or about an evaluation: tables, curves, pictures of cases")
@@ -96,7 +106,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("compare", "compare runs on the same cases: paired tests, intervals, ranks")
     sub.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="two or more finished runs; seeds of one config are one method")
-    sub.add_argument("--out", type=Path, default=Path("comparison"), help="folder for comparison.html, .md, .csv and .json")
+    sub.add_argument(
+        "--out", type=Path, default=Path("comparison"), help="folder for comparison.html, .md, .csv and .json; comparison by default"
+    )
     sub.add_argument("--metric", metavar="NAME", help="the primary metric, if it is not the runs' own")
     sub.add_argument("--margin", type=float, help="difference within which two methods are practically equal; the runs' own by default")
     sub.add_argument("--baseline", metavar="NAME", help="the method that the others are set against; the first by default")
@@ -104,7 +116,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("export", "turn a run into ONNX, TorchScript, a MONAI bundle or a single-file package")
     sub.add_argument("folder", metavar="RUN", type=Path, help="run folder or checkpoint")
     sub.add_argument("--to", choices=("onnx", "torchscript", "bundle", "package"), required=True, help="what to make")
-    sub.add_argument("--out", type=Path, required=True, help="the file; a folder for a bundle")
+    out = "the file: .onnx, .ts or .pt (TorchScript), .medseg (package), or an existing folder for it; of a bundle the folder"
+    sub.add_argument("--out", type=Path, required=True, help=out)
+    sub.add_argument("--overwrite", action="store_true", help="replace a file or bundle that is there already")
     sub.add_argument("--licence", metavar="TEXT", help="of the model, for its card: CC-BY-4.0, or a sentence")
 
     sub = command("losses", "list the loss terms, heads and weight maps, or explain one")

@@ -174,14 +174,21 @@ def show(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """`medseg predict`: 1 when a case failed, after predicting the others."""
-    from rich.console import Console
-
-    from medseg.errors import RunError
-    from medseg.inference import predict_run
+    from medseg.errors import DataError, RunError
 
     runs = [*options.runs, *options.model]
     if not runs:
         raise RunError("which run? give a run folder, a checkpoint or a package: medseg predict RUN --input ... --output ...")
+    for run in runs:  # typos are answered before torch is imported
+        if not run.exists():
+            raise RunError(f"{run}: no such run folder or checkpoint; runs lie in runs/<name>/<timestamp>-<id>")
+    if not options.input.exists():
+        raise DataError(f"{options.input}: does not exist; give a folder of images, or one image")
+
+    from rich.console import Console
+
+    from medseg.inference import predict_run
+
     result = predict_run(
         runs,
         options.input,
@@ -203,21 +210,32 @@ def evaluate(options: argparse.Namespace) -> int:
 
     overrides, folder = split_overrides(options)
     if folder is not None:
-        if any((options.pred, options.ref, options.dataset, options.out, options.partial, options.ignore is not None, options.classes)):
-            raise DataError("give either a RUN, or --pred with --ref or --config; a run is scored on its own cases, into its own folder")
+        names = ("pred", "ref", "dataset", "part", "out", "classes", "labels", "ignore", "partial", "images", "workers")
+        given = [f"--{'config' if name == 'dataset' else name}" for name in names if getattr(options, name) not in (None, False, [])]
+        if given:
+            raise DataError(
+                f"{', '.join(given)} and a RUN do not go together: a run is scored on its own cases, into its own folder; "
+                f"leave {given[0]} away, or give --pred with --ref or --config instead of {folder}"
+            )
         from medseg.training.rescore import rescore
 
         return _close(rescore(folder, overrides))
     if options.pred is None or options.out is None or (options.ref is None and options.dataset is None):
         raise DataError("what to score? give a RUN, or --pred FOLDER --out FOLDER with --ref FOLDER or --config CONFIG")
+    for place, what in ((options.pred, "predictions"), (options.ref, "references"), (options.images, "images")):
+        if place is not None and not place.is_dir():  # said at once, before the libraries are loaded
+            raise DataError(f"{place}: the folder of {what} {'is a file' if place.exists() else 'does not exist'}; give an existing folder")
     return _evaluate_folders(options, overrides)
 
 
 def split_overrides(options: argparse.Namespace) -> tuple[list[str], Path | None]:
-    """The `key=value` words of `medseg evaluate`, also those that follow `--classes` or stand in RUN's place, and RUN."""
+    """The `key=value` words of `medseg evaluate`, also those that follow `--classes` or `--labels` or stand in RUN's place, and RUN."""
     words = [word for word in (options.run_folder, *(options.classes or ())) if word is not None and "=" in word]
     if options.classes:
         options.classes = [word for word in options.classes if "=" not in word]
+    if options.labels:  # beside --ref there are no other settings
+        words += [word for word in options.labels if word.startswith("evaluation.")]
+        options.labels = [word for word in options.labels if not word.startswith("evaluation.")]
     run = options.run_folder
     runs = [word for word in (run, *options.overrides) if word is not None and ("=" not in word or Path(word).exists())]
     overrides = [word for word in (*words, *options.overrides) if word not in runs]
@@ -235,6 +253,8 @@ def _evaluate_folders(options: argparse.Namespace, overrides: list[str]) -> int:
     else:
         if options.ignore is not None:
             raise DataError("--ignore belongs to --ref; the data set of --config knows its own ignore value")
+        if options.labels:
+            raise DataError("--labels belongs to --ref; the data set of --config knows its own labels")
         config = load_config(options.dataset, overrides)
         section, data = config.evaluation, to_dict(config)["data"]
 
@@ -242,8 +262,9 @@ def _evaluate_folders(options: argparse.Namespace, overrides: list[str]) -> int:
     from rich.progress import Progress
 
     from medseg.data.modules import read_dataset
-    from medseg.evaluation import Settings, evaluate_dataset, evaluate_folders, metric_options, print_evaluation
+    from medseg.evaluation import Settings, evaluate_dataset, evaluate_folders, metric_options, named_labels, print_evaluation
 
+    labels = named_labels(options.labels) if options.labels else None
     console = Console()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("scoring")
@@ -259,7 +280,7 @@ def _evaluate_folders(options: argparse.Namespace, overrides: list[str]) -> int:
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
         if options.dataset is None:
-            result = evaluate_folders(options.pred, options.ref, settings, ignore=options.ignore)
+            result = evaluate_folders(options.pred, options.ref, settings, labels, options.ignore)
         else:
             result = evaluate_dataset(options.pred, read_dataset(config.data), settings, options.part or "all")
     print_evaluation(result, options.out, console)
@@ -270,10 +291,9 @@ def postprocess(options: argparse.Namespace) -> int:
     """`medseg postprocess`."""
     from rich.console import Console
 
-    from medseg.training.postprocess import postprocess_run
+    from medseg.training.rescore import postprocess_and_rescore
 
-    postprocess_run(options.folder, Console())
-    return 0
+    return _close(postprocess_and_rescore(options.folder, Console()))
 
 
 def report(options: argparse.Namespace) -> int:
@@ -305,7 +325,7 @@ def export(options: argparse.Namespace) -> int:
     from medseg.inference.export import export_run
 
     console = Console()
-    path = export_run(options.folder, options.out, options.to, licence=options.licence, console=console)
+    path = export_run(options.folder, options.out, options.to, licence=options.licence, overwrite=options.overwrite, console=console)
     console.print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)
     return 0
 

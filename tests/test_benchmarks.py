@@ -63,6 +63,21 @@ class TestBenchmarkMetrics:
         assert scenes.scored(scene, ("cc_dice",), "cc_dice")() == pytest.approx(peers.monai_cc_dice(scene)(), abs=2e-3)  # but for ties
 
 
+class TestBenchmarkInference:
+    def test_all_predict_and_ours_and_monais_labels_are_equal(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.syspath_prepend(str(SCRIPTS))
+        inference = importlib.import_module("benchmark_inference")
+        monkeypatch.setattr(inference, "available", lambda options: ["medseg", "MONAI"])
+        options = inference.parse(["--shape", "24", "16", "16", "--window", "8", "--rounds", "1", "--classes", "3"])
+        assert set(inference.speed(options)) == {"medseg", "MONAI"}
+        assert "6144 of 6144" in capsys.readouterr().out
+        measured = inference.measure("medseg", options)
+        assert measured["peak"] >= 0
+        assert measured["labels"] == inference.measure("MONAI", options)["labels"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "script", [path for path in sorted(SCRIPTS.glob("*.py")) if "__main__" in path.read_text()], ids=lambda path: path.stem

@@ -261,6 +261,41 @@ class TestEvaluate:
     def test_a_run_is_told_from_a_setting(self) -> None:
         assert split_overrides(parse(["evaluate", "runs/x", "evaluation.beta=1"])) == (["evaluation.beta=1"], Path("runs/x"))
 
+    def test_classes_of_a_folder_can_be_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_folders(tmp_path, ["a"])
+        command = ["evaluate", "--pred", str(tmp_path / "masks"), "--ref", str(tmp_path / "masks"), "--out", str(tmp_path / "out")]
+        assert main([*command, "--labels", "lesion=1", "vessel=2", "evaluation.metrics=[dice]", "--classes", "lesion"]) == 0
+        assert set(json.loads((tmp_path / "out" / "summary.json").read_text())["metrics"]) == {"dice", "dice/lesion"}
+        assert main([*command, "--labels", "lesion"]) == 1
+        assert "--labels lesion: is no class and its label value" in capsys.readouterr().err
+        assert main([*command[:3], *command[5:], "--config", "small_lesion_2d", "--labels", "lesion=1"]) == 1
+        assert "--labels belongs to --ref" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "extra",
+        [["--out", "o"], ["--classes", "a"], ["--labels", "a=1"], ["--partial"], ["--part", "all"], ["--images", "i"], ["--workers", "2"]],
+    )
+    def test_what_does_not_go_with_a_run_is_named(self, extra: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["evaluate", "runs/x", *extra]) == 1
+        assert f"{extra[0]} and a RUN do not go together" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("option", ["--pred", "--ref", "--images"])
+    def test_a_mistyped_folder_is_told_at_once(self, option: str, tmp_path: Path) -> None:
+        places = {name: str(tmp_path) for name in ("--pred", "--ref", "--images", "--out")} | {option: str(tmp_path / "typo")}
+        code = (
+            "import sys; from medseg.cli import main; code = main(sys.argv[1:]); "
+            "print(code, [name for name in ('torch', 'numpy', 'omegaconf', 'medseg.evaluation') if name in sys.modules])"
+        )
+        words = [word for pair in places.items() for word in pair]
+        done = subprocess.run([sys.executable, "-c", code, "evaluate", *words], capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout.strip() == "1 []"
+        assert "typo: the folder of" in done.stderr
+
+    def test_help_tells_the_exit_codes(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["evaluate", "--help"])
+        assert "exit code: 0 every case was scored; 1 a prediction is missing" in " ".join(capsys.readouterr().out.split())
+
     @pytest.mark.parametrize("arguments", [[], ["--pred", "p"], ["--pred", "p", "--ref", "r"], ["run", "--pred", "p", "--out", "o"]])
     def test_what_is_not_enough_or_too_much_is_explained(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["evaluate", *arguments]) == 1
@@ -275,3 +310,22 @@ class TestPredict:
     def test_a_typo_in_the_run_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["predict", str(tmp_path / "nowhere"), "--input", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
         assert "nowhere" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("wrong", ["run", "input"])
+    def test_a_typo_in_a_path_is_answered_without_torch(self, tmp_path: Path, wrong: str) -> None:
+        words = [str(tmp_path / ("typo" if wrong == "run" else "")), "--input", str(tmp_path / ("typo" if wrong == "input" else ""))]
+        code = (
+            "import sys; from medseg.cli import main; "
+            f"code = main(['predict', *{words}, '--output', 'out']); assert 'torch' not in sys.modules; sys.exit(code)"
+        )
+        answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert answer.returncode == 1
+        assert f"{tmp_path / 'typo'}: " in answer.stderr
+
+    def test_help_names_every_format_of_label_maps(self, capsys: pytest.CaptureFixture[str]) -> None:
+        from medseg.inference.inputs import LABEL_SUFFIXES
+
+        with pytest.raises(SystemExit):
+            main(["predict", "--help"])
+        shown = capsys.readouterr().out.partition("--format SUFFIX")[2]
+        assert {word.strip(",;.") for word in shown.split()} >= {suffix.strip(".") for suffix in LABEL_SUFFIXES}

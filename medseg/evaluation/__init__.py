@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medseg.evaluation.folders import Evaluation, Settings, evaluate_dataset, evaluate_folders
-from medseg.evaluation.labels import find_labels
+from medseg.evaluation.labels import find_labels, named_labels
 from medseg.evaluation.options import metric_options
 from medseg.evaluation.scores import (
     read_calibration,
@@ -23,6 +23,7 @@ __all__ = [
     "evaluate_folders",
     "find_labels",
     "metric_options",
+    "named_labels",
     "print_evaluation",
     "read_calibration",
     "read_candidates",

@@ -16,7 +16,7 @@ from medseg.data.images import read_geometry
 from medseg.data.labels import LabelSchema
 from medseg.data.store import building
 from medseg.errors import DataError
-from medseg.evaluation.labels import find_labels
+from medseg.evaluation.labels import find_labels, with_ignore
 from medseg.evaluation.options import check_tolerances
 from medseg.evaluation.pairs import read_pair
 from medseg.evaluation.predictions import files_by_name, match_names
@@ -26,6 +26,9 @@ from medseg.metrics import CalibrationRow, CandidateRow, LesionRow, MetricOption
 
 Part = Literal["all", "train", "test"]
 """Cases of a data set: all, those to train and validate on, or those kept apart."""
+
+GIVEN = "given"
+"""Origin of labels that the caller knew."""
 
 _BYTES = 24
 """Memory that scoring takes a voxel: both maps as read, their ids, and what is computed on the way."""
@@ -40,7 +43,7 @@ class Settings:
         classes: Names of the classes to score, the others count as background; None scores all.
         options: Which metrics, by which rules.
         primary: The metric that stands first.
-        partial: Whether references without a prediction are left out, as where one fold was predicted; else they count as missed.
+        partial: Whether references without a prediction are left out, as where one fold was predicted; else they count as failed.
         images: Folder of the images, for the pictures of the report; None shows none.
         data: The config's `data:` section that tells where the cases are, for the same.
         workers: Cases at a time; None as many as there are processors, at most 8.
@@ -68,9 +71,9 @@ class Evaluation:
     calibration: list[CalibrationRow] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    """References without a prediction: scored as empty predictions."""
+    """References without a prediction: failed in every class."""
     unusable: dict[str, str] = field(default_factory=dict)
-    """Cases whose prediction cannot be used, and why: scored as empty predictions."""
+    """Cases whose prediction cannot be used, and why: failed in every class."""
     extra: list[str] = field(default_factory=list)
     """Predictions without a reference: not scored."""
     left_out: list[str] = field(default_factory=list)
@@ -87,15 +90,15 @@ class Evaluation:
 def evaluate_folders(pred: Path, ref: Path, settings: Settings, labels: LabelSchema | None = None, ignore: int | None = None) -> Evaluation:
     """Score predictions against references of the same name, whatever their suffixes, and write the tables into `settings.out`.
 
-    A case whose prediction is missing or cannot be used (unreadable, other grid, unknown label value) counts as missed, its prediction
-    taken as empty, and is listed. One whose reference cannot be used is listed and left out.
+    A case whose prediction is missing or cannot be used (unreadable, other grid, unknown label value) counts as failed in every class,
+    also in one that its reference lacks, and is listed. One whose reference cannot be used is listed and left out.
 
     Args:
         pred: Folder of predicted label maps, also as nnU-Net and MONAI's SaveImage write them.
         ref: Folder of references. A groups.csv (case,group) there or beside it names the patients.
         settings: How.
         labels: Meaning of the label values; None looks for a dataset.json in `ref`, its parent and `pred`, else takes the integers found.
-        ignore: Label value of the references that counts as no voxel at all, where no dataset.json says so.
+        ignore: Label value of the references that counts as no voxel at all, where `labels` or dataset.json do not say so.
 
     Raises:
         DataError: When a folder is missing or empty, a name occurs twice, no name is common to both, or no case could be scored.
@@ -107,8 +110,10 @@ def evaluate_folders(pred: Path, ref: Path, settings: Settings, labels: LabelSch
             f"{pred}: no prediction has the name of a reference in {ref} "
             f"(found: {next(iter(predictions))}, wanted: {next(iter(references))}); rename the files or give other folders"
         )
-    source = "given"
-    if labels is None:
+    source = GIVEN
+    if labels is not None:
+        labels = with_ignore(labels, ignore, "--labels")
+    else:
         labels, source = find_labels((ref, ref.resolve().parent, pred), references.values(), predictions.values(), ignore)
     return _evaluate(pred, predictions, _cases(references, ref), labels, ref, source, settings)
 
@@ -119,7 +124,7 @@ def evaluate_dataset(pred: Path, dataset: DataSet, settings: Settings, part: Par
     Args:
         pred: Folder of predicted label maps.
         dataset: What a format's `read` returned; its groups are the patients.
-        settings: How. A case without a prediction counts as missed here too, unless only a part is scored.
+        settings: How. A case without a prediction counts as failed here too, unless only a part is scored.
         part: Which labelled cases: `train` those that the data set gives to train and validate, `test` those that it keeps apart.
 
     Raises:
@@ -163,7 +168,8 @@ def _evaluate(
         extra=[name for name in predictions if name not in names],
     )
     scored = [case for case in cases if not settings.partial or case.id in predictions]
-    _score_all(result, scored, predictions, labels, settings)
+    known = {"the data set": "", GIVEN: "by --labels"}
+    _score_all(result, scored, predictions, labels, settings, known.get(source, f"in {source} or by --labels"))
     usable = {row.case_id for row in result.rows} - result.unusable.keys() - set(result.missing)
     if not usable:
         reasons = [*result.faults.values(), *result.unusable.values()]
@@ -191,12 +197,14 @@ def _evaluate(
     return result
 
 
-def _score_all(result: Evaluation, cases: Sequence[Case], predictions: dict[str, Path], labels: LabelSchema, settings: Settings) -> None:
+def _score_all(
+    result: Evaluation, cases: Sequence[Case], predictions: dict[str, Path], labels: LabelSchema, settings: Settings, declare: str
+) -> None:
     """Score cases in threads within a bound of memory; the result is in the order of the cases."""
     scores: dict[str, Evaluation] = {}
 
     def work(case: Case, step: Callable[[], None]) -> None:
-        scores[case.id] = _score(case, predictions.get(case.id), labels, settings.options)
+        scores[case.id] = _score(case, predictions.get(case.id), labels, settings.options, declare)
 
     finished: list[str] = []
 
@@ -221,12 +229,13 @@ def _score_all(result: Evaluation, cases: Sequence[Case], predictions: dict[str,
         result.calibration += [row for case in cases if case.id in failed and case.id in scores for row in nothing_found(case, labels)]
 
 
-def _score(case: Case, predicted: Path | None, labels: LabelSchema, options: MetricOptions) -> Evaluation:
-    pair = read_pair(case, predicted, labels)
+def _score(case: Case, predicted: Path | None, labels: LabelSchema, options: MetricOptions, declare: str) -> Evaluation:
+    pair = read_pair(case, predicted, labels, declare)
     spacing = pair.geometry.spacing
-    scores = score_case(case.id, case.group, pair.prediction, pair.reference, labels.classes, labels.membership, spacing, options)
+    maps, failed = (pair.prediction, pair.reference), pair.fault is not None
+    scores = score_case(case.id, case.group, *maps, labels.classes, labels.membership, spacing, options, failed=failed)
     one = Evaluation(scores.rows, scores.lesions, unusable={} if pair.fault is None else {case.id: pair.fault})
-    found = None if predicted is None or pair.fault is not None else find_probabilities(predicted, labels, pair.reference.shape)
+    found = None if predicted is None or failed else find_probabilities(predicted, labels, pair.reference.shape)
     if found is not None:
         one.candidates, one.calibration = score_probabilities(case, found, pair.reference, labels, spacing, options)
     return one

@@ -42,7 +42,7 @@ def find_labels(
         if source.is_file():
             content = read_json(source)
             schema = schema_from_json(content.get("labels"), source, content.get("regions_class_order"))
-            return _with_ignore(schema, ignore, source), str(source)
+            return with_ignore(schema, ignore, str(source)), str(source)
     true, predicted = _foreground_values(references, places[0]) - {ignore}, _foreground_values(predictions, places[-1])
     values = sorted(true | predicted)
     if not values:
@@ -58,7 +58,52 @@ def find_labels(
     return schema, "the integers found in the label maps"
 
 
-def _with_ignore(schema: LabelSchema, ignore: int | None, source: Path) -> LabelSchema:
+def named_labels(pairs: Sequence[str]) -> LabelSchema:
+    """What `--labels` says: `lesion=1 edema=2`, and `tumour=1,2 core=2` for classes of several values. `background` is 0 if not named.
+
+    Args:
+        pairs: As given.
+
+    Raises:
+        DataError: For what is no such pair, and for classes or values that contradict each other.
+    """
+    members: dict[str, tuple[int, ...]] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        try:
+            values = tuple(int(value) for value in text.split(","))
+        except ValueError:
+            values = ()
+        if not name or not values:
+            raise DataError(f"--labels {pair}: is no class and its label value; write it as lesion=1, or lesion=1,2")
+        twice = next((other for other, known in members.items() if other == name or set(known) == set(values)), None)
+        if twice is not None:
+            what = "named twice" if twice == name else f"the same as {twice}"
+            raise DataError(f"--labels {pair}: the class is {what}; give every class once, with its own values")
+        members[name] = values
+    background = members.pop("background", (0,))
+    try:
+        return LabelSchema(tuple(members), tuple(members.values()), background=background)
+    except ValueError as error:
+        raise DataError(f"--labels: {error}; correct the names or values") from error
+
+
+def no_label_map(found: str, values: Iterable[int]) -> str:
+    """What is said where images were given instead of label maps.
+
+    Args:
+        found: File or folder, and "holds".
+        values: The different integers there.
+    """
+    return f"{found} {len(set(values))} different integers, so these are images, no label maps; give the folder of label maps"
+
+
+def with_ignore(schema: LabelSchema, ignore: int | None, source: str) -> LabelSchema:
+    """Add the value that `--ignore` says to the labels that `source` says, None changing nothing.
+
+    Raises:
+        DataError: These have another one, or use it otherwise.
+    """
     if ignore is None or schema.ignore_value == ignore:
         return schema
     if schema.ignore_value is not None:
@@ -77,8 +122,5 @@ def _foreground_values(paths: Iterable[Path], folder: Path) -> set[int]:
         except DataError:
             continue  # reported with its case
         if len(values) > MOST_VALUES:
-            raise DataError(
-                f"{folder}: {path.name} and the files before it hold {len(values)} different integers, so these are images, no label maps; "
-                "give the folder of label maps, or add a dataset.json that names the classes"
-            )
+            raise DataError(no_label_map(f"{folder}: {path.name} and the files before it hold", values))
     return values - {0}

@@ -12,6 +12,7 @@ from medseg.data.geometry import Geometry
 from medseg.data.images import RASTER_SUFFIXES, read_geometry, read_label, suffix_of
 from medseg.data.labels import LabelSchema
 from medseg.errors import DataError
+from medseg.evaluation.labels import MOST_VALUES, no_label_map
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,23 @@ class Pair:
     fault: str | None = None
 
 
-def read_pair(case: Case, predicted: Path | None, labels: LabelSchema) -> Pair:
+def read_pair(case: Case, predicted: Path | None, labels: LabelSchema, declare: str = "") -> Pair:
     """Read a case's reference and its prediction.
 
-    A prediction that is missing, unreadable, in another grid or of unknown values is taken as empty, and the pair says why: a case never
-    leaves the mean because its prediction failed.
+    A prediction that is missing, unreadable, in another grid or of unknown values is taken as empty, and the pair says why, so that it can
+    be scored as failed: a case never leaves the mean because its prediction failed.
+
+    Args:
+        case: Where the reference is.
+        predicted: The prediction; None where there is none.
+        labels: Meaning of the values of both.
+        declare: Where unknown values can be declared, for the fault: "in ref/dataset.json"; empty where the values are settled.
 
     Raises:
         DataError: When the reference cannot be used.
     """
     values, geometry = case.read_label()
-    reference = _ids(values, case.label_file, labels)
+    reference = _ids(values, case.label_file, labels, declare)
     geometry = _with_spacing(case, geometry)
     if predicted is None:
         return Pair(np.zeros_like(reference), reference, geometry, "no prediction")
@@ -52,7 +59,7 @@ def read_pair(case: Case, predicted: Path | None, labels: LabelSchema) -> Pair:
             raise DataError(
                 f"{predicted}: lies in another grid than its reference {case.label_file}: {difference}; resample it to the reference's grid"
             )
-        prediction = _ids(values, predicted, labels)
+        prediction = _ids(values, predicted, labels, declare)
     except DataError as error:
         return Pair(np.zeros_like(reference), reference, geometry, str(error))
     return Pair(prediction, reference, geometry)
@@ -68,11 +75,15 @@ def _with_spacing(case: Case, geometry: Geometry) -> Geometry:
     return geometry
 
 
-def _ids(values: np.ndarray, path: Path, labels: LabelSchema) -> np.ndarray:
+def _ids(values: np.ndarray, path: Path, labels: LabelSchema, declare: str) -> np.ndarray:
     try:
         return labels.encode(values)
     except ValueError as error:
-        raise DataError(f"{path}: {error}; correct the file, or declare the values in dataset.json") from error
+        found = set(np.unique(values).tolist())
+        if len(found - {*labels.values, *labels.background, labels.ignore_value}) > MOST_VALUES:
+            raise DataError(no_label_map(f"{path}: holds", found)) from error
+        others = f", or declare the others {declare}" if declare else ""
+        raise DataError(f"{path}: {error}; write the file with those values{others}") from error
 
 
 def _mismatch(prediction: Path, found: Geometry, reference: Path, geometry: Geometry) -> str | None:

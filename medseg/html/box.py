@@ -39,13 +39,14 @@ def boxes(
     if not known:
         return notice(title, "nothing to show")
     each = 86.0
-    width = max(300.0, LEFT + RIGHT + each * len(table))
+    width = max(420.0, LEFT + RIGHT + each * len(table))
     scale = y.scale(known, height - BOTTOM, TOP)
     parts = []
     for value, text in scale.ticks():
         parts += [line(LEFT, scale(value), width - RIGHT, scale(value), "grid"), label(LEFT - 6, scale(value) + 4, text, "end")]
     place = (TOP + height - BOTTOM) / 2
     parts.append(label(12, place, y.name, "middle", "ink").replace("<text ", f'<text transform="rotate(-90 12 {place:.1f})" ', 1))
+    each = (width - LEFT - RIGHT) / max(len(table), 1)
     centres = [LEFT + each * (number_ + 0.5) for number_ in range(len(table))]
     if joined:
         parts += _joints(list(table.values()), centres, scale)

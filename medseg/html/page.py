@@ -13,6 +13,11 @@ from pathlib import Path
 from medseg.html.text import Markup, html_of
 
 _HERE = Path(__file__).parent
+_SIZE = re.compile(r'viewBox="0 0 (\d+)')
+_WIDE = '<figure class="wide"'
+
+WIDEST = 700
+"""Width in pixels up to which a chart may stand beside another: made smaller than that, its letters could not be read."""
 
 
 def page(title: str, body: Sequence[str], *, scripts: Sequence[str] = (), style: str = "", interactive: bool = True) -> str:
@@ -79,15 +84,29 @@ def facts(pairs: Sequence[tuple[str, str]]) -> Markup:
 
 
 def figures(*charts: str) -> Markup:
-    """Charts side by side, as many in a row as fit; nothing when there is none."""
-    charts = tuple(chart for chart in charts if chart)
-    return Markup('<div class="figures">' + "\n".join(charts) + "</div>") if charts else Markup("")
+    """Charts side by side over the whole width: two or four in rows of two, one with its caption at its side, others in rows of three.
+
+    A wide chart takes a row of its own, and on a narrow screen every chart does. Nothing when there is none.
+    """
+    charts = tuple(chart if chart.startswith("<figure") else figure(chart) for chart in charts if chart)
+    if not charts:
+        return Markup("")
+    beside = sum(not chart.startswith(_WIDE) for chart in charts)
+    columns = {1: 1, 2: 2, 4: 2}.get(beside, 3)
+    return Markup(f'<div class="figures of-{columns}">' + "\n".join(charts) + "</div>")
 
 
 def figure(chart: str, caption: str = "") -> Markup:
     """A chart with a caption: n, units and rules."""
+    if not chart:
+        return Markup("")
     said = f"<figcaption>{html_of(caption)}</figcaption>" if caption else ""
-    return Markup(f"<figure>{chart}{said}</figure>") if chart else Markup("")
+    size = _SIZE.search(chart)
+    if size is None:
+        return Markup(f"<figure>{chart}{said}</figure>")
+    # By its own width a style knows how far a chart may be enlarged.
+    head = _WIDE if int(size[1]) > WIDEST else "<figure"
+    return Markup(f'{head} style="--own:{size[1]}px">{chart}{said}</figure>')
 
 
 def folded(title: str, *parts: str) -> Markup:

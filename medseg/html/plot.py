@@ -12,7 +12,7 @@ from medseg.html.svg import SERIES, dot, drawing, label, line, notice, path, sho
 from medseg.html.text import number
 
 WIDTH, HEIGHT = 420, 290
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 28, 42
+LEFT, RIGHT, TOP, BOTTOM = 64, 22, 28, 42
 _LEGEND = 16
 
 

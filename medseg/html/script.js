@@ -69,7 +69,7 @@
   const download = (table) => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([csv(table)], { type: "text/csv" }));
-    link.download = table.dataset.name + ".csv";
+    link.download = table.dataset.file;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
@@ -79,9 +79,21 @@
     });
   }
   for (const tools of document.querySelectorAll(".tools[data-for]")) {
-    const table = document.getElementById(tools.dataset.for), filter = tools.querySelector("input"), said = tools.querySelector("output");
+    const table = document.getElementById(tools.dataset.for), box = table.parentNode, filter = tools.querySelector("input"), said = tools.querySelector("output");
     tools.hidden = false;
     tools.querySelector("button").addEventListener("click", () => download(table));
+    const edges = () => {
+      const right = box.scrollLeft + box.clientWidth < box.scrollWidth - 1, cut = box.scrollWidth > box.clientWidth + 1;
+      box.parentNode.classList.toggle("more-right", right);
+      box.parentNode.classList.toggle("more-left", box.scrollLeft > 0);
+      box.tabIndex = cut || box.scrollHeight > box.clientHeight + 1 ? 0 : -1;  // only what scrolls is reached by the keyboard
+      tools.querySelector(".aside").hidden = !cut;
+    };
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", table.dataset.name);
+    box.addEventListener("scroll", edges, { passive: true });
+    new ResizeObserver(edges).observe(box);
+    edges();
     if (filter) {
       filter.addEventListener("input", () => {
         const wanted = filter.value.toLowerCase();

@@ -47,12 +47,14 @@ def table(
     search: bool = False,
     strong: Sequence[int] = (),
 ) -> Markup:
-    """A table whose headings sort it, with a button that saves it as `<name>.csv`, numbers in full.
+    """A table whose headings sort it, with a button that saves it as a CSV file, numbers in full.
+
+    One that is wider than the page scrolls in a box of its own: its first column stays, and a shadow at the edge says that there is more.
 
     Args:
         columns: Headings.
         rows: Cells, as many a row as there are columns.
-        name: Of the downloaded file and the table's id, so unique in a page.
+        name: Makes the name of the downloaded file and the table's id, so unique in a page.
         caption: What is shown: n, units and rules.
         search: Whether a box filters the rows; the table then scrolls in a window of its own.
         strong: Numbers of rows in bold.
@@ -63,13 +65,15 @@ def table(
     numeric = [any(isinstance(row[at], (int, float, Number)) for row in rows if at < len(row)) for at in range(len(columns))]
     head = "".join(_heading(column, of_numbers) for column, of_numbers in zip(columns, numeric, strict=True))
     body = "\n".join(_row(columns, row, number in strong, numeric) for number, row in enumerate(rows))
-    key = f"table-{anchor(name)}"
+    key, file = f"table-{anchor(name)}", f"{anchor(name)}.csv"
     box = '<label>filter <input type="search" size="18"></label><output></output>' if search else ""
-    tools = f'<div class="tools" data-for="{key}" hidden><button type="button">CSV</button>{box}</div>'
-    said = f"<caption>{html_of(caption)}</caption>" if caption else ""
+    save = f'<button type="button" title="Save this table, numbers in full, as {file}">Save {file}</button>'
+    more = '<span class="aside" hidden>scroll sideways for more columns &#8594;</span>'
+    tools = f'<div class="tools" data-for="{key}" hidden>{save}{box}{more}</div>'
+    said = f"<caption><span>{html_of(caption)}</span></caption>" if caption else ""
     return Markup(
-        f'{tools}<div class="scroll{" tall" if search else ""}"><table class="data sortable" id="{key}" data-name="{escape(name)}">{said}'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
+        f'{tools}<div class="sheet"><div class="scroll{" tall" if search else ""}"><table class="data sortable" id="{key}" '
+        f'data-name="{escape(name)}" data-file="{file}">{said}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div></div>'
     )
 
 

@@ -15,6 +15,7 @@ from medseg.data.geometry import Geometry
 from medseg.data.labels import LabelSchema
 from medseg.data.preparation import CaseArrays, PreparedCase, Preparer
 from medseg.errors import DataError
+from medseg.inference.cases import as_stored
 from medseg.inference.postprocessing import Postprocessing
 from medseg.inference.predictor import Predictor
 from medseg.inference.restoring import slab_axis
@@ -31,13 +32,8 @@ class Predicted:
     """uint8 (*spatial)."""
     probabilities: np.ndarray | None
     """float16 (C', *spatial) where they were asked for."""
-    prepared: tuple[PreparedCase, ...]
-    """The case as each member saw it."""
-
-    @property
-    def original(self) -> Geometry:
-        """Grid of the case's files."""
-        return self.prepared[0].original
+    original: Geometry
+    """Grid of the case's files."""
 
 
 class Ensemble:
@@ -105,7 +101,7 @@ class Ensemble:
         """
         prepared = tuple(prepared)
         if len(self.members) == 1 and not probabilities:
-            return Predicted(self.members[0].predict(prepared[0]), None, prepared)
+            return _stored(prepared[0], self.members[0].predict(prepared[0]), None)
         grid = prepared[0].original
         ids = np.empty(grid.shape, np.uint8)
         maps = np.empty((self.labels.num_outputs(self.members[0].activation), *grid.shape), np.float16) if probabilities else None
@@ -115,7 +111,7 @@ class Ensemble:
                 maps[(slice(None), *place)] = prob.cpu().numpy()
         if self.postprocessing is not None:
             ids = self.postprocessing.clean(ids, grid.spacing)
-        return Predicted(ids, maps, prepared)
+        return _stored(prepared[0], ids, maps)
 
     def _slabs(self, prepared: Sequence[PreparedCase]) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
         """Averaged probabilities, and where they lie in the original grid."""
@@ -150,4 +146,9 @@ def normalised(preparer: Preparer, arrays: CaseArrays) -> PreparedCase:
         image = preparer.normaliser(arrays.image, arrays.intensities)
     except DataError as error:
         raise DataError(f"{arrays.case.images[0]}: {error}") from error
-    return PreparedCase(arrays.case, image, arrays.label, arrays.geometry, arrays.original, arrays.reference)
+    return PreparedCase(arrays.case, image, arrays.label, arrays.geometry, arrays.original, arrays.reference, arrays.intensities)
+
+
+def _stored(prepared: PreparedCase, ids: np.ndarray, maps: np.ndarray | None) -> Predicted:
+    stored, geometry = as_stored(prepared.case, ids, prepared.original)
+    return Predicted(stored, None if maps is None else as_stored(prepared.case, maps, prepared.original)[0], geometry)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from medseg.data.images import lossless_suffix, write_label
 from medseg.data.preparation import PreparedCase
 from medseg.errors import DataError
 from medseg.inference import note
+from medseg.inference.cases import InputCase
 from medseg.inference.claims import Claims
 from medseg.inference.ensemble import Average, Ensemble
 from medseg.inference.inputs import Format, find_cases, label_suffix, read_suffix
@@ -26,9 +28,13 @@ from medseg.inference.members import make_ensemble, postprocessing_of, require_a
 from medseg.inference.predictor import Predictor
 from medseg.inference.probabilities import SUFFIX as PROBABILITIES
 from medseg.inference.probabilities import write_probabilities
+from medseg.inference.remarks import Remarks
 
 POLL = 0.5
 """Seconds between two looks at what other processes work on."""
+
+EACH = 50
+"""Cases up to which a log that is no terminal names each; of more, each tenth."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -105,6 +111,7 @@ def predict_run(
     model = make_ensemble(saved, device, average, **overrides)
     if console is not None and postprocessing_of(saved) is None and any(one.postprocessing for one in saved):
         console.print("The runs' post-processing differs: none is applied.")
+    cases = tuple(InputCase.of(case, first.channels, first.spatial_dims) for case in cases)
     jobs = [_job(case, Path(output), label_suffix(case, first.suffix, wanted), probabilities) for case in cases]
     names = [path.name for job in jobs for path in (job.label, job.probabilities) if path is not None]
     note.sign(Path(output), note.describe([one.path for one in saved], model), names, overwrite)  # last: it may remove old label maps
@@ -141,6 +148,7 @@ def predict_folder(
         DataError: As `find_cases`.
     """
     cases = find_cases(layout, input, channels, output)
+    cases = tuple(InputCase.of(case, (), predictor.spatial_dims) for case in cases)
     jobs = [_job(case, output, lossless_suffix(suffix), probabilities=False) for case in cases]
     return _predict(Ensemble([predictor], postprocessing=predictor.postprocessing), jobs, output, overwrite, console)
 
@@ -151,33 +159,47 @@ def _job(case: Case, output: Path, suffix: str, probabilities: bool) -> _Job:
 
 def _predict(model: Ensemble, jobs: Sequence[_Job], output: Path, overwrite: bool, console: Console | None) -> Predictions:
     """Predict cases one by one, those that other processes have claimed last; the next is read while a GPU predicts."""
-    result, console = Predictions(), console or Console(quiet=True)
+    result, console, seen = Predictions(), console or Console(quiet=True), Remarks()
+    lines = not (console.is_terminal or console.is_jupyter)  # a bar that moves would leave a log empty until the end
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Claims(output) as claims, Progress(*columns, console=console) as progress:
+    with Claims(output) as claims, Progress(*columns, console=console, disable=lines) as progress:
         task = progress.add_task("predict", total=len(jobs))
         since = claims.now() if overwrite else None
+        claims.others()  # removes those that killed processes left
         waiting = list(jobs)
         while waiting:
             busy = []
-            for job in _ahead(lambda job: _begin(model, job, claims, since), waiting, model.members[0].device.type != "cpu"):
-                progress.update(task, description=job.case.id)
-                if job.claimed:
-                    try:
-                        _finish(model, job, result, console)
-                    finally:
-                        claims.release(job.case.id)
-                elif _done(job, since):
-                    result.kept.append(job.label)
-                else:
-                    busy.append(job)
-                    continue
-                progress.advance(task)
+            threaded = model.members[0].device.type != "cpu"
+            # Closed before the claims are, also when interrupted: what is read ahead claims its case.
+            with closing(_ahead(lambda job: _begin(model, job, claims, since), waiting, threaded)) as coming:
+                for job in coming:
+                    progress.update(task, description=job.case.id)
+                    if job.claimed:
+                        try:
+                            _finish(model, job, result, console, seen)
+                        finally:
+                            claims.release(job.case.id)
+                    elif _done(job, since):
+                        result.kept.append(job.label)
+                    else:
+                        busy.append(job)
+                        continue
+                    progress.advance(task)
+                    if lines:
+                        _log(console, result, job.case, len(jobs))
             if len(busy) == len(waiting):
                 progress.update(task, description="waiting for other processes")
                 time.sleep(POLL)
             waiting = busy
         progress.update(task, description="predicted")
     return result
+
+
+def _log(console: Console, result: Predictions, case: Case, total: int) -> None:
+    """A line for each case, or each tenth of many."""
+    done = len(result.written) + len(result.kept) + len(result.failed)
+    if total <= EACH or done % 10 == 0 or done == total:
+        console.print(f"{done} of {total}: {case.id}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _begin(model: Ensemble, job: _Job, claims: Claims, since: int | None) -> _Job:
@@ -195,11 +217,13 @@ def _begin(model: Ensemble, job: _Job, claims: Claims, since: int | None) -> _Jo
     return job
 
 
-def _finish(model: Ensemble, job: _Job, result: Predictions, console: Console) -> None:
+def _finish(model: Ensemble, job: _Job, result: Predictions, console: Console, seen: Remarks) -> None:
     """Predict and write a prepared case; whatever is wrong with it is reported, and the others are predicted."""
     try:
         if job.error is not None:
             raise job.error
+        for remark in seen.of(job.prepared[0]):
+            console.print(remark, markup=False, highlight=False, soft_wrap=True)
         found = model.predict(job.prepared, probabilities=job.probabilities is not None)
         if job.probabilities is not None and found.probabilities is not None:
             write_probabilities(job.probabilities, found.probabilities, model.labels.classes, found.original)
@@ -225,7 +249,7 @@ def _done(job: _Job, since: int | None) -> bool:
     return True
 
 
-def _ahead(begin: Callable[[Item], Result], items: Iterable[Item], threaded: bool) -> Iterator[Result]:
+def _ahead(begin: Callable[[Item], Result], items: Iterable[Item], threaded: bool) -> Generator[Result, None, None]:
     """`begin` of each item; threaded, that of the next one goes on in the background while the caller works."""
     if not threaded:
         yield from map(begin, items)

@@ -6,18 +6,26 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from medseg.data.case import Case
 from medseg.data.formats.layout import channels_of_first
 from medseg.data.formats.nnunet import NnUNet
+from medseg.data.formats.table import Table
 from medseg.data.images import IMAGE_SUFFIXES, LOSSY_SUFFIXES, RASTER_SUFFIXES, list_images, stem_of, suffix_of
 from medseg.data.images.series import DICOM_SUFFIXES, holds_series
 from medseg.errors import DataError
 
 LABEL_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in LOSSY_SUFFIXES)
 """What label maps can be written as."""
+
+_SHOWN = 4
+"""Folders that a message lists."""
+
+_WALKED = 1000
+"""Folders that are looked into for it."""
 
 _NUMBERED = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
@@ -44,12 +52,14 @@ def find_cases(layout: Format, input: Path, channels: int, output: Path) -> tupl
 
     Raises:
         DataError: When `input` is missing or holds no image, two of its images have one name, or `output` is the folder of the images or a
-            file.
+            file, or named as one.
     """
     if not input.exists():
         raise DataError(f"{input}: does not exist; give a folder of images, or one image")
     if output.exists() and not output.is_dir():
         raise DataError(f"{output}: is a file; give a folder for the label maps")
+    if suffix_of(output) and not output.is_dir():
+        raise DataError(f"{output}: label maps go into a folder, under the names of their images; give a folder, such as {stem_of(output)}")
     cases = cases_of(layout, input, channels)
     _require_other_folder(cases, input, output)
     twice = [name for name, count in Counter(case.id.casefold() for case in cases).items() if count > 1]
@@ -67,7 +77,7 @@ def cases_of(layout: Format, path: Path, channels: int) -> tuple[Case, ...]:
     """
     cases = _file(layout, path, channels) if path.is_file() else _folder(layout, path, channels)
     if not cases:
-        raise DataError(f"{path}: no images here; give the folder that holds the images to predict")
+        raise DataError(f"{path}: no images here; give the folder that holds the images to predict{_below(path)}")
     return cases
 
 
@@ -99,9 +109,12 @@ def _file(layout: Format, path: Path, channels: int) -> tuple[Case, ...]:
         raise DataError(f"{path}: is one slice of a DICOM series; give the folder that holds all of them")
     try:
         found = layout.find(path, channels)
-    except DataError:
+    except DataError as error:
         if not suffix_of(path):
-            raise
+            if path.suffix.lower() in (".csv", ".json") and isinstance(layout, Table):
+                raise  # what is wrong with the table
+            kinds = ", ".join(IMAGE_SUFFIXES)
+            raise DataError(f"{path}: is no image that medseg reads; give one of {kinds}, or a folder of images or DICOM slices") from error
         found = _flat([path], channels)
     if _only_by_name(found) and stem_of(path).endswith("_0000") and _numbers_channels(list_images(path.parent), channels):
         return NnUNet().find(path, channels)
@@ -134,8 +147,26 @@ def _all(found: tuple[Case, ...], refused: DataError | None, folder: Path) -> tu
     """What the run's own format found, or why it found nothing."""
     if refused is None:
         return found
-    places = [folder / name for name in ("imagesTs", "imagesTr", "images") if (folder / name).is_dir()]
-    raise DataError(f"{refused}{f' ({places[0]} may be what you mean)' if places else ''}") from refused
+    raise DataError(f"{refused}{_below(folder)}") from refused
+
+
+def _below(folder: Path) -> str:
+    """Where images lie below a folder that holds none itself; images to predict rather than those to train on, and never labels."""
+    if list_images(folder):
+        return ""
+    counts: dict[str, int] = {}
+    for place, below, _ in islice(os.walk(folder), _WALKED):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        number = len(list_images(Path(place)))
+        if number:
+            counts[str(Path(place).relative_to(folder))] = number
+    if not counts:
+        return ""
+    shown = [f"{number} in {name}" for name, number in sorted(counts.items(), key=lambda item: -item[1])]
+    likely = [name for wanted in ("imagesTs", "imagesTr", "images") for name in counts if Path(name).name == wanted]
+    hint = f"; {folder / likely[0]} may be what you mean" if likely else ""
+    more = f" and {len(shown) - _SHOWN} more folders" if len(shown) > _SHOWN else ""
+    return f" (images in folders below: {', '.join(shown[:_SHOWN])}{more}{hint})"
 
 
 def _holds_all(images: Sequence[Path], channels: int) -> bool:

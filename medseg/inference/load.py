@@ -27,6 +27,9 @@ from medseg.networks import SegmentationNetwork, build_network
 
 _PREFIX = "network."
 
+PACKAGE_SUFFIX = ".medseg"
+"""Of model packages; a damaged one is known by it alone."""
+
 
 @dataclass(frozen=True)
 class SavedRun:
@@ -145,7 +148,7 @@ def read_run(run: Path) -> SavedRun:
         RunError: As `load_predictor`.
     """
     path = find_checkpoint(run)
-    if _is_package(path):
+    if path.suffix == PACKAGE_SUFFIX or _is_package(path):
         from medseg.inference.export.package import read_package  # here, since packages are made of runs that were read
 
         return read_package(path)
@@ -192,11 +195,24 @@ def _postprocessing(saved: SavedRun) -> Postprocessing | None:
 
 
 def _is_package(path: Path) -> bool:
-    """Whether a file is a model package; torch's checkpoints are ZIP archives too."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return "model.json" in archive.namelist()
+    """Whether a file is a model package, whatever its name; torch's checkpoints are ZIP archives too."""
+    return "model.json" in _members(path)
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a path is an ONNX or TorchScript file or a MONAI bundle; only TorchScript's archives hold code."""
+    if path.is_dir():
+        return (path / "configs" / "metadata.json").is_file()
+    return path.suffix in (".onnx", ".ts") or any("/code/" in name for name in _members(path))
+
+
+def _members(path: Path) -> list[str]:
+    """Names of what a ZIP archive holds; none of any other file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return []
 
 
 def find_checkpoint(run: Path) -> Path:
@@ -205,6 +221,10 @@ def find_checkpoint(run: Path) -> Path:
     Raises:
         RunError: When there is none.
     """
+    if run.exists() and _is_export(run):
+        raise RunError(
+            f"{run}: is an export for other tools, which medseg itself cannot use; give the run folder, a checkpoint or a .medseg package"
+        )
     if run.is_file():
         return run
     if not run.is_dir():

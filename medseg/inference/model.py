@@ -14,9 +14,11 @@ from medseg.data import FORMATS
 from medseg.data.case import Case
 from medseg.data.geometry import Geometry
 from medseg.data.images import suffix_of, write_label
+from medseg.data.images.slices import is_one_slice
 from medseg.data.labels import LabelSchema
 from medseg.data.preparation import CaseArrays, PreparedCase
 from medseg.errors import DataError
+from medseg.inference.cases import InputCase
 from medseg.inference.ensemble import Average, Ensemble
 from medseg.inference.inputs import Format, cases_of, read_suffix
 from medseg.inference.load import SavedRun, read_run
@@ -86,7 +88,7 @@ class Prediction:
             DataError: For a format that would change the values, or a picture of a volume.
         """
         path = Path(path)
-        read_suffix(suffix_of(path) or path.suffix, self.labels.ndim)
+        read_suffix(suffix_of(path) or path.suffix, 2 if is_one_slice(self.geometry) else self.labels.ndim)
         write_label(path, self.labels, self.geometry)
 
 
@@ -123,14 +125,15 @@ class Model:
             image: Path of a file, or of a folder with the slices of one DICOM series (or any folder that holds just one image, such as the
                 files `a_0000.nii.gz` and `a_0001.nii.gz` of two channels): read as `medseg predict` reads it. Or an array of raw
                 intensities, (*spatial) or (C, *spatial): volumes along x, y, z as nibabel gives them, pictures as (rows, columns). 8-bit
-                pictures as uint8.
-            spacing: Of an array: voxel size in mm, one number a spatial axis. Its axes are taken to point to right, anterior and superior,
-                which networks do tell apart: where they do not, give `affine`.
-            affine: Of an array: (4, 4) voxel index -> RAS+ mm, in place of `spacing`.
+                pictures as uint8. The axes of a volume are taken to point to right, anterior and superior (in this order), unless `affine`
+                says otherwise; networks do tell them apart. ITK's and SimpleITK's arrays are (z, y, x), and count to left and posterior.
+            spacing: Of an array: voxel size in mm, one number a spatial axis.
+            affine: Of an array: (4, 4) voxel index -> RAS+ mm, in place of `spacing`. Of volumes, and of any array for a network with
+                `data.spacing`, one of the two is needed.
 
         Raises:
-            DataError: The image cannot be read, or has another number of axes or channels than the training data, NaN, or no spacing though
-                the network was trained on one.
+            DataError: The image cannot be read, or has another number of axes or channels than the training data, NaN, or neither
+                spacing nor affine though one is needed.
         """
         if isinstance(image, str | Path):
             if spacing is not None or affine is not None:
@@ -146,7 +149,7 @@ class Model:
         cases = cases_of(layout, path, len(self.channels))
         if len(cases) != 1:
             raise DataError(f"{path}: holds {len(cases)} images; give one of them, or use `medseg predict` for all")
-        return cases[0]
+        return InputCase.of(cases[0], self.channels, self.spatial_dims)
 
     def _array(self, image: np.ndarray, spacing: Sequence[float] | None, affine: Any) -> ArrayCase:
         dims, wanted = self.spatial_dims, len(self.channels)
@@ -165,8 +168,12 @@ class Model:
     def _grid(self, shape: tuple[int, ...], spacing: Sequence[float] | None, affine: Any) -> Geometry:
         if spacing is not None and affine is not None:
             raise DataError("an affine holds the spacing; give one of spacing and affine")
-        if spacing is None and affine is None and any(one.preparer.spacing is not None for one in self._ensemble.members):
-            raise DataError("an array knows no voxel size, and the network was trained at one; give spacing=(mm, ...) or affine")
+        needed = len(shape) == 3 or any(one.preparer.spacing is not None for one in self._ensemble.members)
+        if spacing is None and affine is None and needed:
+            axes = "(x, y, z) in mm, of axes to right, anterior and superior," if len(shape) == 3 else "(row, column) in mm"
+            raise DataError(
+                f"an array knows no voxel size, which this network needs; give spacing={axes} or affine, voxel index -> RAS+ mm"
+            )
         sizes = (1.0,) * len(shape) if spacing is None else tuple(float(size) for size in spacing)
         if len(sizes) != len(shape) or min(sizes) <= 0:
             raise DataError(f"spacing {list(sizes)}: give {len(shape)} positive numbers, one a spatial axis")

@@ -8,20 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medseg.data.images import IMAGE_SUFFIXES, files_of, stem_of, suffix_of
 from medseg.errors import DataError
 from medseg.files import write_text
 from medseg.inference.claims import Claims
 from medseg.inference.ensemble import Ensemble
 
 FILE = "predictions.json"
+_SUFFIXES = "suffixes"
 
 
 def describe(checkpoints: Sequence[Path], model: Ensemble) -> dict[str, Any]:
     """What decides on a label map: the weights, how they are applied, and what follows.
 
-    One checkpoint has the keys `checkpoint` and `checkpoint_sha256`; several are listed so under `checkpoints`, with `average`.
+    `members` lists every checkpoint or package with its `path` and `sha256`, whether it is one or an ensemble of several, which have an
+    `average` besides.
     """
-    files = [{"checkpoint": str(path), "checkpoint_sha256": _digest(path)} for path in checkpoints]
+    about: dict[str, Any] = {"members": [{"path": str(path), "sha256": _digest(path)} for path in checkpoints]}
+    if len(checkpoints) > 1:
+        about["average"] = model.average
     settings = [
         {
             "window": list(one.window),
@@ -32,7 +37,6 @@ def describe(checkpoints: Sequence[Path], model: Ensemble) -> dict[str, Any]:
         }
         for one in model.members
     ]
-    about: dict[str, Any] = files[0] if len(files) == 1 else {"checkpoints": files, "average": model.average}
     about["inference"] = settings[0] if all(one == settings[0] for one in settings) else settings
     about["postprocessing"] = None if model.postprocessing is None else model.postprocessing.to_dict()
     return about
@@ -49,24 +53,45 @@ def sign(output: Path, about: dict[str, Any], names: Sequence[str], overwrite: b
             mixture.
 
     Raises:
-        DataError: Such files of other weights or settings are there already, or another process is just making them.
+        DataError: Such files of other weights or settings, or label maps of the same cases in another format, are there already, or
+            another process is just making them.
     """
     with Claims(output) as claims, claims.taken(FILE):
         note = output / FILE
-        if _identity(_read(note)) != _identity(about):
-            if claims.others():
-                raise DataError(
-                    f"{output}: another process predicts into it with another checkpoint or other settings; give another folder"
-                )
-            present = [name for name in names if (output / name).is_file()]
-            if present and not overwrite:
-                raise DataError(
-                    f"{output}: holds {present[0]}, predicted by another checkpoint or with other settings; give another folder, "
-                    "or --overwrite"
-                )
-            for name in present:
-                (output / name).unlink()
-        write_text(note, json.dumps(about, indent=1) + "\n")
+        before = _read(note)
+        same = _identity(before) == _identity(about)
+        old = [] if same else [output / name for name in names if (output / name).is_file()]
+        suffixes = _suffixes(before)
+        twins = _twins(output, names, suffixes)
+        if (not same or twins) and claims.others():
+            raise DataError(f"{output}: another process predicts into it with another checkpoint or other settings; give another folder")
+        if old and not overwrite:
+            raise DataError(
+                f"{output}: holds {old[0].name}, predicted by another checkpoint or with other settings; give another folder, "
+                "or --overwrite"
+            )
+        if twins and not overwrite:
+            raise DataError(
+                f"{output}: holds {twins[0].name}, and two label maps of a case would be mixed up; give another folder, "
+                "or --overwrite, which removes the old ones"
+            )
+        for path in [*old, *(file for twin in twins for file in files_of(twin))]:
+            path.unlink(missing_ok=True)
+        suffixes |= {suffix_of(name) for name in names} - {""}
+        write_text(note, json.dumps(about | {_SUFFIXES: sorted(suffixes)}, indent=1) + "\n")
+
+
+def _suffixes(note: Any) -> set[str]:
+    """Formats of label maps that predictions in this folder were written in."""
+    found = note.get(_SUFFIXES) if isinstance(note, dict) else None
+    return set(found) & set(IMAGE_SUFFIXES) if isinstance(found, list) and all(isinstance(one, str) for one in found) else set()
+
+
+def _twins(output: Path, names: Sequence[str], suffixes: set[str]) -> list[Path]:
+    """Label maps that were predicted of the same cases in another format."""
+    ours = set(names)
+    others = sorted({f"{stem_of(name)}{suffix}" for name in names if suffix_of(name) for suffix in suffixes} - ours)
+    return [output / name for name in others if (output / name).is_file()]
 
 
 def _read(note: Path) -> Any:
@@ -77,9 +102,9 @@ def _read(note: Path) -> Any:
 
 
 def _identity(about: Any) -> Any:
-    """The note without the places of the checkpoints: a run that was moved is the same."""
+    """The note without the places of the members, since a run that was moved is the same, and without the formats."""
     if isinstance(about, dict):
-        return {key: _identity(value) for key, value in about.items() if key != "checkpoint"}
+        return {key: _identity(value) for key, value in about.items() if key not in ("path", _SUFFIXES)}
     return [_identity(value) for value in about] if isinstance(about, list) else about
 
 

@@ -38,6 +38,7 @@ def score_case(
     spacing: Sequence[float],
     options: MetricOptions = STANDARD,
     *,
+    failed: bool = False,
     list_lesions: bool = True,
 ) -> CaseScores:
     """Score one case.
@@ -53,6 +54,8 @@ def score_case(
         membership: Which ids belong to which class; classes may overlap.
         spacing: Voxel size in mm, one per spatial axis.
         options: Which metrics, and by which rules.
+        failed: Whether there is no usable prediction. `prediction` is then taken as empty, and every class has the worst scores, penalised,
+            also one that the reference lacks: see `medseg.metrics.policy`.
         list_lesions: Whether each lesion gets a row; in the first epochs of a training they are hundreds of thousands.
 
     Shape:
@@ -70,8 +73,10 @@ def score_case(
     """
     names = chosen(options)
     scores = CaseScores()
+    if failed:
+        prediction = np.zeros_like(reference)
     for view in CaseView(prediction, reference, classes, membership, spacing, options).classes:
-        scores.rows.extend(_rows(case_id, group or case_id, view, names, options))
+        scores.rows.extend(_rows(case_id, group or case_id, view, names, options, failed))
         if list_lesions:
             scores.lesions.extend(_lesion_rows(case_id, group or case_id, view, options))
     return scores
@@ -123,10 +128,10 @@ def _ids(mask: np.ndarray, side: str) -> np.ndarray:
     return ids
 
 
-def _rows(case_id: str, group: str, view: ClassView, names: Sequence[str], options: MetricOptions) -> Iterator[Row]:
+def _rows(case_id: str, group: str, view: ClassView, names: Sequence[str], options: MetricOptions, failed: bool) -> Iterator[Row]:
     counts, lesions = view.counts, view.lesions
     for name in names:
-        for metric, (value, penalised) in evaluate(name, view, options).items():
+        for metric, (value, penalised) in evaluate(name, view, options, failed=failed).items():
             yield Row(
                 case_id=case_id,
                 group=group,

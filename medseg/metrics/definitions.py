@@ -18,12 +18,13 @@ def definitions(options: MetricOptions, metrics: Iterable[str] = ()) -> dict[str
         metrics: Keys of `METRICS`; empty: those of the options.
 
     Returns:
-        Name -> text: the metrics, and before them `case`, `empty`, `lesion`, `mean`, `interval` and `worst`.
+        Name -> text: the metrics, and before them `case`, `empty`, `no_prediction`, `lesion`, `mean`, `interval` and `worst`.
     """
     rules = {"beta": options.beta, "brats": options.brats, "tolerances": _tolerances(options)}
     return {
         "case": "every metric is computed per class on whole cases in their own grid; ignored voxels of the reference are no voxels at all",
         "empty": _empty(options),
+        "no_prediction": _no_prediction(options),
         "lesion": _lesion(options),
         "mean": "of a class: over its valid cases; without a class: over the classes' means; "
         "spread and percentiles without a class: over the cases' own means",
@@ -36,12 +37,23 @@ def definitions(options: MetricOptions, metrics: Iterable[str] = ()) -> dict[str
 
 def _empty(options: MetricOptions) -> str:
     both = "excluded from the mean and counted (n_both_empty)" if options.both_empty == "exclude" else "the best value"
-    penalties = {"diagonal": "the diagonal of the image", "inf": "infinity", "nan": "left out of the mean and counted"}
-    penalty = penalties.get(str(options.penalty), f"{options.penalty} mm")
     return (
         f"class empty in prediction and reference: {both}; empty in one of them: overlap 0, "
-        f"distances {penalty} (n_penalised), lesion scores and volumes by their formulas"
+        f"distances {_penalty(options)} (n_penalised), lesion scores and volumes by their formulas"
     )
+
+
+def _no_prediction(options: MetricOptions) -> str:
+    return (
+        "a case whose prediction is missing or unusable has failed in every class, also in one that its reference lacks: metrics where "
+        f"higher is better 0, distances {_penalty(options)} (lesion-wise HD95 374 mm), the others as of an empty prediction; "
+        "all of it counted as penalised, never as empty in both"
+    )
+
+
+def _penalty(options: MetricOptions) -> str:
+    penalties = {"diagonal": "the diagonal of the image", "inf": "infinity", "nan": "left out of the mean and counted"}
+    return penalties.get(str(options.penalty), f"{options.penalty} mm")
 
 
 def _lesion(options: MetricOptions) -> str:

@@ -21,7 +21,7 @@ class Row:
     value: float
     """NaN where both masks are empty and the rule is to exclude."""
     penalised: bool
-    """Whether the value is the penalty of a structure that is empty in just one of the masks."""
+    """Whether the value is the penalty of a structure that is empty in just one of the masks, or the case has no usable prediction."""
     ref_empty: bool
     pred_empty: bool
     ref_voxels: int
@@ -34,6 +34,11 @@ class Row:
     pred_lesions: int
     spacing: tuple[float, ...]
     """Voxel size in mm."""
+
+    @property
+    def both_empty(self) -> bool:
+        """Whether the prediction rightly lacks the class; one that is missing or unusable does not."""
+        return self.ref_empty and self.pred_empty and not self.penalised
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ class Aggregate:
     n_valid: int
     """Values in the mean. Over all classes: pairs of case and class."""
     n_both_empty: int
-    """Values where prediction and reference are both empty: left out of the mean, or the best value, by the rule."""
+    """Values where prediction and reference are both empty: left out of the mean, or the best value, by the rule. None of a case without a
+    usable prediction."""
     q25: float
     """First quartile."""
     q75: float
@@ -47,7 +48,7 @@ class Aggregate:
     p5: float
     """5th percentile from the worse end: 95 % of the values are at least as good. Of signed differences: the size that 95 % stay below."""
     n_penalised: int
-    """Values that are the penalty of a structure that is empty in just one of the masks."""
+    """Values that are the penalty of a structure that is empty in just one of the masks, and those of cases without a usable prediction."""
     mean_unpenalised: float
     """Mean without those; NaN when nothing is left. To be read beside `mean`, never instead: it forgives what was missed."""
     n_failed: int
@@ -101,7 +102,7 @@ def aggregate(rows: Iterable[Row], bootstrap: int = 2000, seed: int = 0) -> dict
     for metric, of_metric in by_metric.items():
         classes = list(dict.fromkeys(row.class_name for row in of_metric))
         table = _table(of_metric, classes, place)
-        both_empty = Counter(row.class_name for row in of_metric if row.ref_empty and row.pred_empty)
+        both_empty = Counter(row.class_name for row in of_metric if row.both_empty)
         summaries = [_summarise(metric, table, index, clusters, both_empty[name]) for index, name in enumerate(classes)]
         result.append(Aggregate(metric, None, **_summarise(metric, table, slice(None), clusters, both_empty.total())))
         result += [Aggregate(metric, name, **summary) for name, summary in zip(classes, summaries, strict=True)]

@@ -14,5 +14,7 @@ def print_closing(run: RunFolder, console: Console | None = None) -> None:
     """Print the scores per class and where the run lies."""
     console = console or Console()
     summary = read_summary(run.evaluation / "summary.json")
-    console.print(summary_table(summary, title=f"{summary['cases']} {SPLITS[summary['split']]}: mean [95 % interval]"))
+    chose = " and the post-processing" if summary.get("postprocessing_chosen_on_scored_cases") else ""
+    title = f"{summary['cases']} {SPLITS[summary['split']]}{chose}: mean [95 % interval]"
+    console.print(summary_table(summary, title, console.width))
     console.print(f"run: {run.path}", markup=False, highlight=False, soft_wrap=True)

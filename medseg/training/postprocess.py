@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +34,9 @@ MINIMUM_GAIN = 0.001
 THRESHOLDS = (0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9)
 """Those that are tried, the mildest first: of equally good ones the first is kept."""
 
+FEW = 20
+"""Cases below which a choice is called uncertain."""
+
 MOST_SIZES = 12
 """Smallest sizes tried for a class, in the series 1, 2, 5, 10, ..., from below its smallest component upwards."""
 
@@ -55,6 +59,12 @@ class Trial:
     gain: float | None
     lowers: tuple[str, ...]
     """Other classes whose mean falls."""
+    better: int
+    """Cases whose score of the class rises, or that leave nothing to score any more."""
+    worse: int
+    """Cases whose score of the class falls."""
+    rests_on: str | None
+    """A patient (group; a case where none is known) without whom the mean would not rise."""
     kept: bool
 
 
@@ -71,7 +81,9 @@ def choose(
     """Choose thresholds, smallest sizes, largest components and hole filling on cases that trained nothing.
 
     For each class in turn each kind of step is tried, with all values it may take, on top of what was kept before; the best value is kept
-    if it raises the class's mean of the metric over the cases by the least gain and lowers no other class's mean. Ties are not kept.
+    if it raises the class's mean of the metric over the cases by the least gain, lowers no other class's mean, raises the score of most of
+    the cases whose score it changes, and raises the mean whichever single patient (group; a case where none is known) is left out. Ties
+    are not kept, and of a single patient nothing is learnt.
 
     Args:
         cases: Predicted cases; each is held on disk, its probabilities in float16, and memory holds one at a time.
@@ -122,18 +134,33 @@ def postprocess_run(run: Path, console: Console | None = None, *, data: Segmenta
     metric, options = config.evaluation.primary, metric_options(config.evaluation)
     cases = _predicted(data, predictor, console)
     chosen, trials = choose(cases, data.dataset.labels, predictor.activation, metric, options, folder=folder.path)
-    kept = [trial for trial in trials if trial.kept]
+    kept, used = [trial for trial in trials if trial.kept], data.case_ids("val")
+    size_unit = f"mm^{len(config.data.patch_size)}"
     chosen.write(
         folder.path / FILE,
-        chosen_by={"metric": metric, "minimum_gain": MINIMUM_GAIN, "cases": data.case_ids("val"), "options": options.to_dict()},
+        chosen_by={"metric": metric, "minimum_gain": MINIMUM_GAIN, "cases": used, "options": options.to_dict(), "size_unit": size_unit},
         tried=[asdict(trial) for trial in trials],
     )
-    for trial in kept:
-        value = "" if trial.value is None else f" {trial.value:g}"
-        line = f"{trial.class_name}: {trial.step}{value}: {metric} {abs(trial.before or 0):.4f} -> {abs(trial.after or 0):.4f}"
-        console.print(line, markup=False, highlight=False)
-    console.print(f"post-processing: {len(kept)} of {len(trials)} steps kept: {folder.path / FILE}", markup=False, highlight=False)
+    lines = [_line(trial, metric, size_unit) for trial in kept]
+    lines.append(f"post-processing: {len(kept)} of {len(trials)} steps kept, by {len(used)} validation cases: {folder.path / FILE}")
+    if len(used) < FEW:
+        lines.append(f"warning: {len(used)} validation cases are few (fewer than {FEW}): what helps on them may not help on others")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return folder.path / FILE
+
+
+def chosen_on(run: Path) -> set[str]:
+    """Ids of the cases that chose a run's post-processing; none where it was not chosen, but stated."""
+    if not (run / FILE).is_file():
+        return set()
+    return set(json.loads((run / FILE).read_text(encoding="utf-8")).get("chosen_by", {}).get("cases", []))
+
+
+def _line(trial: Trial, metric: str, size_unit: str) -> str:
+    value = "" if trial.value is None else f" {trial.value:g}" + (f" {size_unit}" if trial.step == "minimum_size" else "")
+    scores = f"{abs(trial.before or 0):.4f} -> {abs(trial.after or 0):.4f}"
+    return f"{trial.class_name}: {trial.step}{value}: {metric} {scores}; {trial.better} cases better, {trial.worse} worse"
 
 
 def _predicted(data: SegmentationDataModule, predictor: Predictor, console: Console) -> Iterator[PredictedCase]:
@@ -152,6 +179,7 @@ class _Search:
     def __init__(self, plain: Postprocessing, held: Sequence[HeldCase], scorer: Scorer, minimum_gain: float) -> None:
         self.chosen, self.held, self.scorer, self.minimum_gain = plain, held, scorer, minimum_gain
         self.trials: list[Trial] = []
+        self.groups = np.array([case.group or case.case_id for case in held])
         self.scores = np.array([list(scorer.of(case, case.predict(plain), case.reference).values()) for case in held])
         """(cases, classes), more is better, NaN where a case does not count."""
 
@@ -188,10 +216,21 @@ class _Search:
         undefined = np.isnan(new) & ~np.isnan(old)
         lowers = tuple(name for other, name in enumerate(names) if other != index and (new[other] < old[other] - 1e-9 or undefined[other]))
         gain = new[index] - old[index] if new[index] != old[index] else 0.0  # equal infinite penalties: nothing gained
-        return Trial(names[index], step, value, _number(old[index]), _number(new[index]), _number(gain), lowers, kept=False)
+        better, worse = _changed(self.scores[:, index], scores[:, index])
+        rests_on = self._rests_on(self.scores[:, [index]], scores[:, [index]]) if gain > 0 else None
+        numbers = _number(old[index]), _number(new[index]), _number(gain)
+        return Trial(names[index], step, value, *numbers, lowers, better, worse, rests_on, kept=False)
+
+    def _rests_on(self, old: np.ndarray, new: np.ndarray) -> str | None:
+        """The first group without whom the mean of a class, (cases, 1), would not rise."""
+        for group in dict.fromkeys(self.groups.tolist()):
+            others = self.groups != group
+            if not _means(new[others]) > _means(old[others]):
+                return group
+        return None
 
     def _earns_its_place(self, trial: Trial) -> bool:
-        if trial.gain is None or trial.before is None or trial.lowers:
+        if trial.gain is None or trial.before is None or trial.lowers or trial.rests_on is not None or trial.better <= trial.worse:
             return False
         return trial.gain >= self.minimum_gain * max(1.0, abs(trial.before)) and trial.gain > 0
 
@@ -232,6 +271,12 @@ def _means(scores: np.ndarray) -> np.ndarray:
     counts = ~np.isnan(scores)
     sums = np.where(counts, scores, 0.0).sum(axis=0)
     return np.divide(sums, counts.sum(axis=0), out=np.full(scores.shape[1], np.nan), where=counts.any(axis=0))
+
+
+def _changed(old: np.ndarray, new: np.ndarray) -> tuple[int, int]:
+    """How many cases get better, and how many worse; with nothing left to score, a case is as good as it can be."""
+    old, new = (np.where(np.isnan(scores), np.inf, scores) for scores in (old, new))
+    return int((new > old).sum()), int((new < old).sum())
 
 
 def _number(value: float) -> float | None:

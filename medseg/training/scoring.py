@@ -16,6 +16,7 @@ from medseg.evaluation.probabilities import score_probabilities
 from medseg.inference.load import load_predictor
 from medseg.inference.predictor import Predictor
 from medseg.metrics import CalibrationRow, CandidateRow, LesionRow, Row, score_case
+from medseg.training.postprocess import chosen_on
 from medseg.training.run_folder import RunFolder
 
 
@@ -70,6 +71,8 @@ def score_run(config: Config, data: SegmentationDataModule, run: RunFolder) -> d
         seed=config.seed,
         labels=labels.to_dict(),
         postprocessing=None if predictor.postprocessing is None else predictor.postprocessing.to_dict(),
+        postprocessing_chosen_on_scored_cases=predictor.postprocessing is not None
+        and not chosen_on(run.path).isdisjoint(data.case_ids(stage)),
     )
 
 

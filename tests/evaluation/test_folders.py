@@ -18,7 +18,9 @@ from medseg.data.images import write_label
 from medseg.data.labels import LabelSchema
 from medseg.errors import DataError
 from medseg.evaluation import Evaluation, Settings, evaluate_dataset, evaluate_folders, read_rows
-from medseg.metrics import MetricOptions, Row, metric_of
+from medseg.evaluation.compare.runs import RunTable
+from medseg.metrics import METRICS, MetricOptions, Row, metric_of
+from medseg.metrics.options import BothEmpty
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -156,6 +158,110 @@ class TestFaultsOfCases:
         assert (result.missing, result.left_out, result.exit_code) == ([], ["a"], 0)
         assert {row.case_id for row in result.rows} == {"b", "c"}
         assert result.summary["left_out"] == 1
+
+
+class TestFailedPredictions:
+    """No mean gains by a prediction that is missing or unusable, also where the reference lacks the class."""
+
+    OPTIONS = MetricOptions(tuple(METRICS), minimum_lesion=4.0)
+
+    @pytest.fixture
+    def mixed(self, tmp_path: Path) -> tuple[Path, Path]:
+        """Right, half, nothing to find, a false alarm, and a lesion too small to be scored."""
+        pred, ref = tmp_path / "pred", tmp_path / "ref"
+        ref.mkdir()
+        (ref / "dataset.json").write_text('{"labels": {"background": 0, "one": 1, "two": 2}}')
+        tiny = np.zeros((8, 8, 6), np.uint8)
+        tiny[7, 7, 5] = 1
+        two = box(5, 7, 2)
+        pairs = {
+            "a": (box(2, 4) + two, box(2, 4) + two),
+            "b": (box(2, 3), box(2, 4) + two),
+            "c": (box(0, 0), box(0, 0)),
+            "d": (box(0, 1), two),
+            "e": (box(0, 1) + two, tiny + two),
+        }
+        for name, (prediction, reference) in pairs.items():
+            write(pred / f"{name}.nii.gz", prediction)
+            write(ref / f"{name}.nii.gz", reference)
+        return pred, ref
+
+    @pytest.mark.parametrize("both_empty", ["exclude", "best"])
+    @pytest.mark.parametrize("gone", ["a", "b", "c", "d", "e", "ce", "cd"])
+    def test_deleting_predictions_never_pays(self, mixed: tuple[Path, Path], tmp_path: Path, gone: str, both_empty: BothEmpty) -> None:
+        options = replace(self.OPTIONS, both_empty=both_empty)
+        before = evaluate(*mixed, tmp_path / "before", options=options).summary["metrics"]
+        for name in gone:
+            (mixed[0] / f"{name}.nii.gz").unlink()
+        after = evaluate(*mixed, tmp_path / "after", options=options).summary["metrics"]
+        checked = 0
+        for key, one in before.items():
+            metric, mean = metric_of(one["metric"]), after[key]["mean"]
+            if metric.better == "higher" and one["mean"] is not None:
+                assert mean <= one["mean"] + 1e-12, key
+                checked += 1
+            if metric.unit == "mm" and one["mean"] is not None:
+                assert mean >= one["mean"] - 1e-12, key
+                checked += 1
+        assert checked > 60
+
+    @pytest.mark.parametrize("failure", ["missing", "unusable"])
+    @pytest.mark.parametrize("both_empty", ["exclude", "best"])
+    def test_it_is_penalised_and_no_pair_of_empty_masks(
+        self, mixed: tuple[Path, Path], tmp_path: Path, failure: str, both_empty: BothEmpty
+    ) -> None:
+        options = replace(self.OPTIONS, both_empty=both_empty)
+        assert evaluate(*mixed, tmp_path / "before", options=options).summary["metrics"]["dice/one"]["n_both_empty"] == 1
+        (mixed[0] / "c.nii.gz").unlink()
+        if failure == "unusable":
+            (mixed[0] / "c.nii.gz").write_text("nothing")
+        result = evaluate(*mixed, tmp_path / "after", options=options)
+        own = [row for row in result.rows if row.case_id == "c"]
+        assert all(row.penalised and not row.both_empty for row in own)
+        diagonal = float(np.linalg.norm((8, 8, 12)))
+        for row in own:
+            metric = metric_of(row.metric)
+            if metric.better == "higher":
+                assert row.value == 0
+            elif metric.unit == "mm":
+                assert row.value == pytest.approx(374 if row.metric == "brats_hd95" else diagonal)
+            elif row.metric != "relative_volume_difference":
+                assert row.value == 0  # what the formula gives for two empty masks
+        dice = result.summary["metrics"]["dice/one"]
+        assert (dice["n_both_empty"], dice["n_penalised"], dice["n_valid"]) == (0, 1, 5)
+        assert "failed in every class" in result.summary["definitions"]["no_prediction"]
+        table = RunTable.of(result.rows)
+        assert not table.both_empty[table.cases.index("c")].any()
+
+
+class TestUnknownValues:
+    def test_the_file_that_declares_the_values_is_named(self, folders: tuple[Path, Path, Path]) -> None:
+        source = folders[1] / "dataset.json"
+        source.write_text('{"labels": {"background": 0, "lesion": 1}}')
+        write(folders[0] / "b.nii.gz", box(2, 4, 255))
+        said = evaluate(*folders).unusable["b"]
+        assert "label values 255 are not among the data set's values 0, 1; write the file with those values" in said
+        assert said.endswith(f"or declare the others in {source} or by --labels")
+
+    def test_given_labels_are_no_dataset_json(self, folders: tuple[Path, Path, Path]) -> None:
+        write(folders[0] / "b.nii.gz", box(2, 4, 255))
+        said = evaluate(*folders, LabelSchema.exclusive({"lesion": 1})).unusable["b"]
+        assert said.endswith("write the file with those values, or declare the others by --labels")
+
+    @pytest.mark.parametrize("declared", [False, True])
+    @pytest.mark.parametrize("side", [0, 1])
+    def test_images_are_told_apart_on_both_sides(self, folders: tuple[Path, Path, Path], side: int, declared: bool) -> None:
+        if declared:
+            (folders[1] / "dataset.json").write_text('{"labels": {"background": 0, "lesion": 1}}')
+        for name in "abc":
+            write(folders[side] / f"{name}.nii.gz", np.arange(8 * 8 * 6).reshape(8, 8, 6))
+        with pytest.raises(DataError, match="different integers, so these are images, no label maps; give the folder of label maps"):
+            evaluate(*folders)
+
+    def test_an_ignored_value_goes_with_given_labels(self, folders: tuple[Path, Path, Path]) -> None:
+        write(folders[1] / "b.nii.gz", box(2, 4) + box(2, 3, 8))
+        result = evaluate_folders(folders[0], folders[1], Settings(folders[2]), LabelSchema.exclusive({"lesion": 1}), ignore=9)
+        assert (result.faults, result.summary["labels"]["ignore_value"]) == ({}, 9)
 
 
 class TestSettings:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from medseg.data.geometry import Geometry
 from medseg.data.images import write_label
 from medseg.errors import DataError
-from medseg.evaluation import find_labels
+from medseg.evaluation import find_labels, named_labels
 
 
 def write(path: Path, *values: int) -> Path:
@@ -79,3 +80,29 @@ class TestFindLabels:
         write_label(tmp_path / "r" / "a.png", array, Geometry(array.shape, np.eye(4)))
         with pytest.raises(DataError, match="these are images"):
             find_labels((tmp_path / "r",), [tmp_path / "r" / "a.png"], [])
+
+
+class TestNamedLabels:
+    def test_classes_have_names_and_values(self) -> None:
+        schema = named_labels(["lesion=1", "edema=2"])
+        assert (schema.classes, schema.members, schema.background) == (("lesion", "edema"), ((1,), (2,)), (0,))
+
+    def test_classes_may_own_several_values_and_overlap(self) -> None:
+        schema = named_labels(["background=0,7", "whole=1,2", "core=2"])
+        assert (schema.classes, schema.members, schema.background) == (("whole", "core"), ((1, 2), (2,)), (0, 7))
+
+    @pytest.mark.parametrize(
+        ("pairs", "said"),
+        [
+            (["lesion"], "--labels lesion: is no class and its label value; write it as lesion=1"),
+            (["=1"], "--labels =1: is no class"),
+            (["lesion=one"], "--labels lesion=one: is no class"),
+            (["lesion=1", "lesion=2"], "--labels lesion=2: the class is named twice"),
+            (["lesion=1", "edema=1"], "--labels edema=1: the class is the same as lesion"),
+            (["lesion=0"], "--labels: class 'lesion' and the background share the value 0; correct"),
+            (["background=0"], "--labels: there is no foreground class"),
+        ],
+    )
+    def test_what_makes_no_sense_is_named(self, pairs: list[str], said: str) -> None:
+        with pytest.raises(DataError, match=re.escape(said)):
+            named_labels(pairs)

@@ -56,5 +56,14 @@ class TestParts:
         assert figure("<svg/>", "n < 3") == "<figure><svg/><figcaption>n &lt; 3</figcaption></figure>"
         assert "<svg/>" in figures("", "<svg/>")
 
+    @pytest.mark.parametrize(("charts", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (5, 3)])
+    def test_charts_fill_the_width_and_a_wide_one_has_its_own_row(self, charts: int, columns: int) -> None:
+        small, wide = figure('<svg viewBox="0 0 420 290"/>'), figure('<svg viewBox="0 0 1100 290"/>')
+        html = figures(*[small] * charts, wide)
+        assert f'<div class="figures of-{columns}">' in html
+        assert html.count('<figure style="--own:420px">') == charts
+        assert html.count('<figure class="wide" style="--own:1100px">') == 1
+        assert figures('<svg viewBox="0 0 420 290"/>') == figures(small)
+
     def test_what_is_folded_has_a_title(self) -> None:
         assert folded("<t>", "<p>") == "<details><summary>&lt;t&gt;</summary><p></details>"

@@ -23,7 +23,7 @@ class TestTable:
         html = table(COLUMNS, [["<a>", 1, Markup("<b>x</b>")]], name="t", caption="n < 3")
         assert "<td>&lt;a&gt;</td>" in html
         assert '<td class="wrap"><b>x</b></td>' in html
-        assert "<caption>n &lt; 3</caption>" in html
+        assert "<caption><span>n &lt; 3</span></caption>" in html
 
     def test_headings_sort_define_and_name_the_column_of_the_file(self) -> None:
         html = table(COLUMNS, [["a", 1, ""]], name="t")
@@ -46,5 +46,6 @@ class TestTable:
 
     def test_the_name_is_the_files_and_makes_the_id(self) -> None:
         html = table(COLUMNS, [], name="all metrics")
-        assert 'id="table-all-metrics" data-name="all metrics"' in html
+        assert 'id="table-all-metrics" data-name="all metrics" data-file="all-metrics.csv"' in html
+        assert 'title="Save this table, numbers in full, as all-metrics.csv">Save all-metrics.csv</button>' in html
         assert 'data-for="table-all-metrics"' in html

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import nibabel
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 from medseg.data.formats.folders import Folders
 from medseg.data.formats.nnunet import NnUNet
@@ -73,7 +75,7 @@ class TestPredictFolder:
         write_image(tmp_path / "in" / "a.nii.gz")
         result = predict_folder(oracle(), Folders(), tmp_path / "in", tmp_path / "out", channels=4, suffix=".nii.gz")
         assert "a.nii.gz" in result.failed["a"]
-        assert "1 channels" in result.failed["a"]
+        assert "the image has 1 channel, the network was trained on 4; give it these channels" in result.failed["a"]
 
     def test_finished_cases_are_kept_unless_told_otherwise(self, tmp_path: Path) -> None:
         values = write_image(tmp_path / "in" / "a.nii.gz")
@@ -114,6 +116,13 @@ class TestRefusals:
         (tmp_path / "out").write_text("")
         with pytest.raises(DataError, match="is a file"):
             self.predict(tmp_path / "in", tmp_path / "out")
+
+    @pytest.mark.parametrize("name", ["x.png", "x.nii.gz"])
+    def test_a_folder_is_not_named_as_an_image(self, tmp_path: Path, name: str) -> None:
+        write_image(tmp_path / "in" / "a.nii.gz")
+        with pytest.raises(DataError, match=r"give a folder, such as x$"):
+            self.predict(tmp_path / "in", tmp_path / name)
+        assert not (tmp_path / name).exists()
 
     def test_two_images_of_one_name_are_refused(self, tmp_path: Path) -> None:
         write_image(tmp_path / "in" / "a.nii.gz")
@@ -162,6 +171,53 @@ class TestPredictRun:
         np.testing.assert_allclose(found.affine, wanted.affine, atol=1e-5)
         assert found.shape == wanted.shape
         assert nibabel.aff2axcodes(found.affine) == ("L", "A", "S")
+
+    @pytest.mark.parametrize("skip", ["nonzero", "body"])
+    def test_windows_can_be_skipped(self, tmp_path: Path, skip: str) -> None:
+        write_image(tmp_path / "in" / "a_0000.nii.gz")
+        values = config()
+        values["inference"]["skip"] = skip
+        assert predict_run(save_run(tmp_path / "run", config=values), tmp_path / "in", tmp_path / "out", device="cpu").failed == {}
+
+
+class TestConsole:
+    def predict(self, folder: Path, run: Path) -> list[str]:
+        stream = io.StringIO()
+        predict_run(run, folder / "in", folder / "out", device="cpu", console=Console(file=stream, width=300))
+        return stream.getvalue().replace(str(folder), "").splitlines()
+
+    def test_a_log_tells_of_each_case(self, tmp_path: Path) -> None:
+        for name in "ab":
+            write_image(tmp_path / "in" / f"{name}_0000.nii.gz")
+        run = save_run(tmp_path / "run")
+        assert self.predict(tmp_path, run) == ["1 of 2: a", "2 of 2: b"]
+
+    def test_of_many_it_tells_of_each_tenth(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("medseg.inference.files.EACH", 5)
+        for index in range(12):
+            write_image(tmp_path / "in" / f"c{index:02d}_0000.nii.gz", shape=(8, 8, 8))
+        assert self.predict(tmp_path, save_run(tmp_path / "run")) == ["10 of 12: c09", "12 of 12: c11"]
+
+    def test_lost_colours_are_told_once_and_constant_images_each(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        values = np.random.default_rng(0).integers(0, 255, (13, 18, 3)).astype(np.uint8)
+        for name in "ab":
+            Image.fromarray(values).save(tmp_path / "in" / f"{name}.png")
+        Image.fromarray(np.full((13, 18), 7, np.uint8)).save(tmp_path / "in" / "c.png")
+        run = save_run(tmp_path / "run", config=config(2, "folders"), suffix=".png")
+        assert self.predict(tmp_path, run) == [
+            "/in/a.png: colours are turned to grey, since the network was trained on one channel (said once)",
+            "1 of 3: a",
+            "2 of 3: b",
+            "warning: /in/c.png: the image is constant, 7 everywhere",
+            "3 of 3: c",
+        ]
+
+    def test_a_constant_channel_is_told(self, tmp_path: Path) -> None:
+        write_image(tmp_path / "in" / "a_0000.nii.gz")
+        write_label(tmp_path / "in" / "a_0001.nii.gz", np.zeros((10, 9, 7), np.uint8), Geometry((10, 9, 7), LAS))
+        lines = self.predict(tmp_path, save_run(tmp_path / "run", channels=2))
+        assert lines[0] == "warning: /in/a_0000.nii.gz: constant in 1 of 2 channels: c1"
 
 
 def test_weights_travel_with_the_run(tmp_path: Path) -> None:

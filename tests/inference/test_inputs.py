@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from medseg.data.geometry import Geometry
 from medseg.data.images import write_label
 from medseg.data.phantoms import Phantom
 from medseg.errors import DataError
+from medseg.inference.cases import InputCase
 from medseg.inference.inputs import Format, find_cases, label_suffix, read_suffix
 from tests.data.images.test_series import NAMES, write_series
 
@@ -115,8 +117,16 @@ class TestChannels:
         write(tmp_path / "in", "a_0000.nii.gz", "a_0001.nii.gz", "b_0000.nii.gz")
         cases = find_cases(NnUNet(), tmp_path / "in", 2, tmp_path / "out")
         assert [case.id for case in cases] == ["a", "b"]
-        with pytest.raises(DataError, match=r"b_0001\.nii\.gz.*does not exist"):
-            cases[1].read_image()
+        words = r"case 'b' has 1 of the 2 channels that the network needs: FLAIR, T1; missing: T1 \(b_0001\.nii\.gz\)$"
+        with pytest.raises(DataError, match=words):
+            InputCase.of(cases[1], ("FLAIR", "T1"), 3).read_image()
+
+    def test_too_many_are_refused_in_the_words_of_prediction(self, tmp_path: Path) -> None:
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.float32), np.eye(4)), tmp_path / "a.nii.gz")
+        (case,) = find_cases(Decathlon(), tmp_path, 1, tmp_path / "out")
+        words = r"a\.nii\.gz: the image has 2 channels, the network was trained on 1: FLAIR; give it that channel alone$"
+        with pytest.raises(DataError, match=words):
+            InputCase.of(case, ("FLAIR",), 3).read_image()
 
     def test_a_table_lists_its_own(self, tmp_path: Path) -> None:
         write(tmp_path / "in", "x.nii.gz", "y.nii.gz")
@@ -143,6 +153,29 @@ class TestRefusals:
         write(tmp_path / "Task01" / "imagesTs", "a.nii.gz")
         with pytest.raises(DataError, match=r"imagesTs may be what you mean"):
             find_cases(Decathlon(), tmp_path / "Task01", 1, tmp_path / "out")
+
+    @pytest.mark.parametrize("layout", [Folders(), NnUNet(), Decathlon(), Phantom(kind="organs_3d")])
+    def test_images_in_folders_below_are_counted(self, tmp_path: Path, layout: Format) -> None:
+        write(tmp_path / "in", "p/a.nii.gz", "p/b.nii.gz", "q/r/c.nii.gz")
+        with pytest.raises(DataError, match=r"no images here.*\(images in folders below: 2 in p, 1 in q/r\)$"):
+            find_cases(layout, tmp_path / "in", 1, tmp_path / "out")
+
+    def test_the_folder_of_data_sets_names_the_images_to_predict(self, tmp_path: Path) -> None:
+        write(tmp_path, *(f"set/{folder}/{name}.nii.gz" for folder in ("imagesTr", "imagesTs", "labelsTr") for name in "ab"))
+        with pytest.raises(DataError, match=r"2 in set/imagesTs.*; \S*/set/imagesTs may be what you mean\)$"):
+            find_cases(Folders(), tmp_path, 1, tmp_path / "out")
+
+    @pytest.mark.parametrize("name", ONE_CHANNEL)
+    def test_a_file_of_another_kind_is_answered_with_those_that_are_read(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "notes.txt").write_text("")
+        with pytest.raises(DataError, match=r"notes\.txt: is no image that medseg reads; give one of \.nii\.gz.*\.gif, or a folder"):
+            find_cases(ONE_CHANNEL[name], tmp_path / "notes.txt", 1, tmp_path / "out")
+
+    def test_a_tables_own_fault_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "cases.csv").write_text("nonsense\n")
+        with pytest.raises(DataError) as caught:
+            find_cases(ONE_CHANNEL["table"], tmp_path / "cases.csv", 1, tmp_path / "out")
+        assert "no image" not in str(caught.value)
 
     def test_names_that_differ_in_case_alone_are_one_file_on_some_disks(self, tmp_path: Path) -> None:
         write(tmp_path / "in", "a.nii.gz", "A.nii.gz")

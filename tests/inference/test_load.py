@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,20 @@ class TestRefusals:
         with pytest.raises(RunError, match="safely"):
             load_checkpoint(tmp_path / "x.ckpt")
         assert not (tmp_path / "executed").exists()
+
+    @pytest.mark.parametrize("name", ["x.onnx", "x.ts", "x.pt", "bundle"])
+    def test_exports_are_for_other_tools(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / name
+        if name == "bundle":
+            (path / "configs").mkdir(parents=True)
+            (path / "configs" / "metadata.json").touch()
+        elif name == "x.pt":  # the usual name of weights too: what is in it tells
+            with zipfile.ZipFile(path, "w") as file:
+                file.writestr("x/code/__torch__.py", "")
+        else:
+            path.touch()
+        with pytest.raises(RunError, match=f"{name}: is an export for other tools.*give the run folder, a checkpoint or a .medseg package"):
+            read_run(path)
 
     def test_a_foreign_checkpoint_is_told_apart(self, tmp_path: Path) -> None:
         torch.save({"state_dict": {"weight": torch.zeros(2)}}, tmp_path / "x.ckpt")

@@ -121,7 +121,7 @@ class TestArrays:
     def test_are_left_as_they_were(self, tmp_path: Path) -> None:
         image = np.random.default_rng(0).normal(size=(9, 8, 8)).astype(np.float32)
         before = image.copy()
-        medseg.load(save_run(tmp_path / "run"), "cpu")(image)
+        medseg.load(save_run(tmp_path / "run"), "cpu")(image, spacing=(1, 1, 1))
         np.testing.assert_array_equal(image, before)
 
     @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ class TestArrays:
             (np.zeros((0, 4, 4)), {}, "takes 3-D images"),
             (np.full((4, 4, 4), "x"), {}, "give numbers"),
             (np.zeros((2, 4, 4, 4)), {}, "2 channels, the network was trained on 1"),
-            (np.full((4, 4, 4), np.nan), {}, "NaN"),
+            (np.full((4, 4, 4), np.nan), {"spacing": (1, 1, 1)}, "NaN"),
             (np.zeros((4, 4, 4)), {"spacing": (1, 1)}, "give 3 positive numbers"),
             (np.zeros((4, 4, 4)), {"spacing": (1, 1, 0)}, "give 3 positive numbers"),
             (np.zeros((4, 4, 4)), {"affine": np.eye(3)}, r"\(4, 4\) matrix"),
@@ -144,10 +144,17 @@ class TestArrays:
         with pytest.raises(DataError, match=words):
             medseg.load(save_run(tmp_path / "run"), "cpu")(image, **options)
 
-    def test_need_a_spacing_where_the_network_knows_one(self, tmp_path: Path) -> None:
-        run = save_run(tmp_path / "run", config=config(spacing=[2.0, 2.0, 3.0]))
-        with pytest.raises(DataError, match="give spacing"):
-            medseg.load(run, "cpu")(np.zeros((4, 4, 4)))
+    @pytest.mark.parametrize("data", [{}, {"spacing": [2.0, 2.0, 3.0]}])
+    def test_of_volumes_need_a_spacing(self, tmp_path: Path, data: dict[str, Any]) -> None:
+        model = medseg.load(save_run(tmp_path / "run", config=config(**data)), "cpu")
+        with pytest.raises(DataError, match=r"give spacing=\(x, y, z\) in mm, of axes to right, anterior and superior, or affine"):
+            model(np.zeros((4, 4, 4)))
+
+    def test_of_pictures_need_one_where_the_network_knows_one(self, tmp_path: Path) -> None:
+        model = medseg.load(save_run(tmp_path / "free", config=config(2)), "cpu")
+        assert model(np.zeros((9, 8))).spacing == (1, 1)
+        with pytest.raises(DataError, match=r"give spacing=\(row, column\) in mm or affine"):
+            medseg.load(save_run(tmp_path / "run", config=config(2, spacing=[0.5, 0.5])), "cpu")(np.zeros((9, 8)))
 
 
 class TestPrediction:
@@ -165,7 +172,7 @@ class TestPrediction:
     def test_masks_of_overlapping_classes(self, tmp_path: Path) -> None:
         labels = LabelSchema(("whole", "core"), ((1, 2), (2,)), paint=(1, 2))
         run = save_run(tmp_path / "run", config=config(activation="sigmoid"), labels=labels)
-        found = medseg.load(run, "cpu")(np.random.default_rng(0).normal(size=(9, 8, 8)))
+        found = medseg.load(run, "cpu")(np.random.default_rng(0).normal(size=(9, 8, 8)), spacing=(1, 1, 1))
         np.testing.assert_array_equal(found.mask("whole"), found.labels > 0)
         np.testing.assert_array_equal(found.mask("core"), found.labels == 2)
         with pytest.raises(DataError, match="no class is called 'edge'; the classes are whole, core"):
@@ -181,7 +188,7 @@ class TestPrediction:
         assert geometry.mismatch(read_geometry(scan)) is None
 
     def test_is_not_saved_as_what_cannot_hold_it(self, tmp_path: Path) -> None:
-        found = medseg.load(save_run(tmp_path / "run"), "cpu")(np.zeros((9, 8, 8)))
+        found = medseg.load(save_run(tmp_path / "run"), "cpu")(np.zeros((9, 8, 8)), spacing=(1, 1, 1))
         for name, words in {"a.png": "a picture holds no volume", "a.jpg": "are written as", "a": "are written as"}.items():
             with pytest.raises(DataError, match=words):
                 found.save(tmp_path / name)

@@ -33,7 +33,7 @@ class TestSign:
         assert (out / "x.png").exists()
         note.sign(out, second, ["x.png"], overwrite=True)
         assert not (out / "x.png").exists()
-        assert json.loads((out / "predictions.json").read_text()) == second
+        assert json.loads((out / "predictions.json").read_text()) == second | {"suffixes": [".png"]}
 
     def test_a_run_that_was_moved_is_the_same(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
@@ -50,12 +50,29 @@ class TestSign:
         with pytest.raises(DataError, match="other settings"):
             note.sign(out, about([run], **options), ["x.png"], overwrite=False)
 
-    def test_ensembles_name_all_checkpoints(self, tmp_path: Path) -> None:
+    def test_all_members_are_named_whether_one_or_several(self, tmp_path: Path) -> None:
         runs = [save_run(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
-        both = about(runs, average="logits")
-        assert [Path(one["checkpoint"]).parents[1].name for one in both["checkpoints"]] == ["0", "1"]
+        both, one = about(runs, average="logits"), about(runs[:1])
+        assert [Path(member["path"]).parents[1].name for member in both["members"]] == ["0", "1"]
         assert both["average"] == "logits"
-        assert len({one["checkpoint_sha256"] for one in both["checkpoints"]}) == 2
+        assert len({member["sha256"] for member in both["members"]}) == 2
+        assert one["members"] == both["members"][:1]
+
+    def test_two_label_maps_of_a_case_are_never_mixed(self, tmp_path: Path) -> None:
+        run, out = about([save_run(tmp_path / "run")]), tmp_path / "out"
+        note.sign(out, run, ["x.bmp"], overwrite=False)
+        (out / "x.bmp").write_text("")
+        (out / "x.nii").write_text("")  # not of ours
+        with pytest.raises(DataError, match=r"holds x\.bmp, and two label maps of a case would be mixed up"):
+            note.sign(out, run, ["x.png"], overwrite=False)
+        note.sign(out, run, ["y.png", "y.probabilities.npz"], overwrite=False)
+        assert json.loads((out / "predictions.json").read_text())["suffixes"] == [".bmp", ".png"]
+        with Claims(out) as other:
+            other.take("x")
+            with pytest.raises(DataError, match="another process predicts into it"):
+                note.sign(out, run, ["x.png"], overwrite=True)
+        note.sign(out, run, ["x.png"], overwrite=True)
+        assert {path.name for path in out.iterdir()} == {"predictions.json", "x.nii"}
 
     def test_unknown_label_maps_are_not_ours(self, tmp_path: Path) -> None:
         out = tmp_path / "out"

@@ -10,10 +10,11 @@ import pytest
 import SimpleITK
 from PIL import Image
 
+import medseg
 from medseg.data.geometry import Geometry
 from medseg.data.images import read_geometry, read_image, read_label, suffix_of, write_label
 from medseg.errors import DataError
-from medseg.inference import predict_run
+from medseg.inference import predict_run, read_probabilities
 from tests.data.images.test_series import NAMES, write_series
 from tests.inference.runs import LAS, config, save_run
 
@@ -100,9 +101,9 @@ class TestPictures:
         Image.fromarray(values).save(tmp_path / "in" / "x.png")
         labels = {}
         for suffix in (".png", target):
-            result = predict_run(flat_run, tmp_path / "in", tmp_path / "out", device="cpu", format=suffix)
+            result = predict_run(flat_run, tmp_path / "in", tmp_path / suffix[1:].replace(".", "_"), device="cpu", format=suffix)
             assert result.failed == {}
-            labels[suffix], geometry = read_label(tmp_path / "out" / f"x{suffix}")
+            labels[suffix], geometry = read_label(tmp_path / suffix[1:].replace(".", "_") / f"x{suffix}")
             assert geometry.mismatch(Geometry((13, 18), np.eye(4))) is None
         np.testing.assert_array_equal(labels[target], labels[".png"])
 
@@ -112,6 +113,35 @@ class TestPictures:
         result = predict_run(flat_run, tmp_path / "in", tmp_path / "out", device="cpu")
         assert [path.name for path in result.written] == ["a.nii.gz"], result.failed
         assert read_geometry(result.written[0]).mismatch(read_geometry(tmp_path / "in" / "a.nii.gz")) is None
+
+    @pytest.mark.parametrize(("source", "target"), [(".nii.gz", None), (".nii.gz", ".mha"), (".mha", ".nii.gz"), (".nii.gz", ".png")])
+    def test_volumes_of_one_slice_stay_such(self, tmp_path: Path, flat_run: Path, source: str, target: str | None) -> None:
+        values = np.random.default_rng(0).integers(0, 255, (13, 18)).astype(np.uint8)  # rows, columns
+        geometry = Geometry((18, 13, 1), OBLIQUE)
+        scan = tmp_path / "in" / f"x{source}"
+        write_label(scan, values.T[..., None], geometry)
+        result = predict_run(flat_run, scan, tmp_path / "out", device="cpu", format=target, probabilities=True)
+        assert result.failed == {}
+        Image.fromarray(values).save(tmp_path / "x.png")
+        expected = read_label(predict_run(flat_run, tmp_path / "x.png", tmp_path / "flat", device="cpu").written[0])[0]
+        labels, found = read_label(result.written[0])
+        maps = read_probabilities(tmp_path / "out" / "x.probabilities.npz")
+        assert maps.probabilities.shape == (3, 18, 13, 1)
+        np.testing.assert_allclose(maps.affine, read_geometry(scan).affine)
+        if target == ".png":
+            np.testing.assert_array_equal(labels, expected)
+            return
+        np.testing.assert_array_equal(labels, expected.T[..., None])
+        assert found.mismatch(read_geometry(scan), tolerance=1e-5) is None
+        loaded = medseg.load(flat_run, "cpu")(scan)
+        np.testing.assert_array_equal(loaded.labels, labels)
+        assert loaded.geometry.mismatch(found, tolerance=1e-5) is None
+        loaded.save(tmp_path / "y.png")
+        np.testing.assert_array_equal(read_label(tmp_path / "y.png")[0], expected)
+
+    def test_volumes_of_several_slices_are_refused(self, tmp_path: Path, flat_run: Path) -> None:
+        result = predict_run(flat_run, write(tmp_path / "in" / "a.nii.gz"), tmp_path / "out", device="cpu")
+        assert "is 3-D, the network 2-D" in result.failed["a"]
 
 
 class TestBrokenInput:

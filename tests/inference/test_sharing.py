@@ -118,6 +118,17 @@ class TestProcesses:
 
 
 class TestInterruptions:
+    def test_claims_of_killed_processes_go_also_where_the_case_is_done(self, tmp_path: Path) -> None:
+        run, source, output = save_run(tmp_path / "run"), tmp_path / "in", tmp_path / "out"
+        write_images(source, 2)
+        predict_run(run, source, output, device="cpu")
+        for name in ("c0", "of_another_input"):
+            with hold(output, name) as process:
+                process.kill()
+            assert (output / f".{name}.claim").exists()
+        assert len(predict_run(run, source, output, device="cpu").kept) == 2
+        assert {path.name for path in output.iterdir()} == {"predictions.json", "c0.nii.gz", "c1.nii.gz"}
+
     def test_what_is_there_is_kept_and_the_rest_predicted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run, source, output = save_run(tmp_path / "run"), tmp_path / "in", tmp_path / "out"
         write_images(source, 3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +131,18 @@ class TestLesionRows:
     def test_they_say_which_count_and_how_well_they_were_met(self) -> None:
         lesions = score_case("a", "", *maps(), NAMES, REGIONS, (1, 1, 1), MetricOptions(minimum_lesion=2)).lesions
         assert [(row.scored, row.dice) for row in lesions if row.class_name == "whole"][:2] == [(True, pytest.approx(2 / 3)), (False, 0)]
+
+
+class TestFailedCases:
+    @pytest.mark.parametrize(("penalty", "distance"), [(50.0, 50.0), ("diagonal", 50**0.5), ("inf", math.inf)])
+    @pytest.mark.parametrize("reference", [np.zeros((5, 5), np.uint8), np.pad(np.ones((2, 2), np.uint8), (1, 2))])
+    def test_every_class_has_the_worst_scores(self, reference: np.ndarray, penalty: Any, distance: float) -> None:
+        options = MetricOptions(("dice", "lesion_f1", "nsd", "hd95", "brats_hd95", "lesion_count_difference"), (1.0,), penalty=penalty)
+        scores = score_case("a", "", np.ones_like(reference), reference, ["x"], np.array([[False, True]]), (1.0, 1.0), options, failed=True)
+        found = {row.metric: row.value for row in scores.rows}
+        worst = {"dice": 0, "lesion_f1": 0, "nsd_1mm": 0, "hd95": distance, "brats_hd95": 374}
+        assert found == pytest.approx(worst | {"lesion_count_difference": int(reference.any())})
+        assert all(row.penalised and row.pred_empty and not row.both_empty for row in scores.rows)
 
 
 class TestMistakes:

@@ -22,7 +22,7 @@ from medseg.metrics import score_case
 from medseg.metrics.options import MetricOptions
 from medseg.training import postprocess
 from medseg.training.held_cases import HeldCase, Scorer
-from medseg.training.postprocess import PredictedCase, choose, postprocess_run
+from medseg.training.postprocess import PredictedCase, choose, chosen_on, postprocess_run
 from medseg.training.run_folder import RunFolder
 from tests.inference.runs import checkpoint
 
@@ -72,13 +72,13 @@ class TestChoose:
     def test_sizes_are_in_millimetres(self) -> None:
         ids = blocks()
         ids[22, 2:22:4] = 2
-        chosen, _ = choose([(sure(ids), blocks(), (2.0, 5.0), "a", "")], LABELS, "softmax")
+        chosen, _ = choose([(sure(ids), blocks(), (2.0, 5.0), name, "") for name in "ab"], LABELS, "softmax")
         assert 10 < chosen.minimum_size["lesion"] <= 160
 
     def test_a_second_organ_gives_the_largest_component(self) -> None:
         ids = blocks()
         ids[2:10, 14:22] = 1
-        chosen, trials = choose(cases(sure(ids)), LABELS, "softmax")
+        chosen, trials = choose(cases(sure(ids), sure(ids)), LABELS, "softmax")
         assert chosen.largest_component == ("organ",)
         assert not chosen.minimum_size  # it would add nothing any more
         assert kept(trials) == [("organ", "largest_component")]
@@ -86,7 +86,7 @@ class TestChoose:
     def test_holes_are_filled_where_that_helps(self) -> None:
         ids = blocks()
         ids[5:8, 5:8] = 0
-        chosen, trials = choose(cases(sure(ids)), LABELS, "softmax")
+        chosen, trials = choose(cases(sure(ids), sure(ids)), LABELS, "softmax")
         assert chosen.fill_holes == ("organ",)
         assert kept(trials) == [("organ", "fill_holes")]
 
@@ -97,13 +97,13 @@ class TestChoose:
         lesion[blocks() == 2] = 0.35
         if activation == "softmax":
             prob[0, blocks() == 2] = 0.6
-        chosen, _ = choose(cases(prob), LABELS, activation)
+        chosen, _ = choose(cases(prob, prob), LABELS, activation)
         assert chosen.thresholds == {"lesion": 0.3}
 
     def test_a_step_that_lowers_another_class_is_not_kept(self) -> None:
         prob = sure(blocks())
         prob[:, :, 21:] = np.array([0.2, 0.25, 0.55]).reshape(3, 1, 1)  # no lesion; and without it, no organ either
-        chosen, trials = choose(cases(prob), LABELS, "softmax")
+        chosen, trials = choose(cases(prob, prob), LABELS, "softmax")
         raising = next(trial for trial in trials if (trial.class_name, trial.step, trial.value) == ("lesion", "thresholds", 0.6))
         assert raising.gain is not None
         assert raising.gain > 0.1
@@ -114,14 +114,14 @@ class TestChoose:
     def test_a_gain_below_the_least_is_noise(self) -> None:
         ids = blocks()
         ids[22, 2] = 2
-        given = cases(sure(ids))
+        given = cases(sure(ids), sure(ids))
         assert choose(given, LABELS, "softmax", minimum_gain=0.001)[0].active
         assert not choose(given, LABELS, "softmax", minimum_gain=0.05)[0].active
 
     def test_it_follows_the_metric_that_is_asked_for(self) -> None:
         ids = blocks()
         ids[22, 2] = 2  # a false lesion of one pixel: nothing in Dice, much in lesions and in millimetres
-        given = cases(sure(ids))
+        given = cases(sure(ids), sure(ids))
         assert not choose(given, LABELS, "softmax", "dice", minimum_gain=0.05)[0].active
         assert choose(given, LABELS, "softmax", "lesion_f1", minimum_gain=0.05)[0].active
         assert choose(given, LABELS, "softmax", "hd", MetricOptions(), minimum_gain=0.05)[0].minimum_size
@@ -129,13 +129,13 @@ class TestChoose:
     def test_the_mildest_of_equally_good_values_is_kept(self) -> None:
         prob = sure(blocks())
         prob[0, blocks() == 2], prob[2, blocks() == 2] = 0.55, 0.45
-        assert choose(cases(prob), LABELS, "softmax")[0].thresholds == {"lesion": 0.4}
+        assert choose(cases(prob, prob), LABELS, "softmax")[0].thresholds == {"lesion": 0.4}
 
     def test_volumes_work_too(self) -> None:
         reference = np.repeat(blocks()[..., None], 4, axis=2)
         ids = reference.copy()
         ids[22, 2:22:4, 1] = 2
-        assert choose(cases(sure(ids), reference=reference), LABELS, "softmax")[0].minimum_size
+        assert choose(cases(sure(ids), sure(ids), reference=reference), LABELS, "softmax")[0].minimum_size
 
     def test_regions_that_overlap(self) -> None:
         labels = LabelSchema(("whole", "core"), ((1, 2), (2,)))
@@ -143,8 +143,49 @@ class TestChoose:
         reference[4:16, 4:16], reference[8:12, 8:12] = 1, 2
         predicted = labels.masks(reference).astype(np.float32) * 0.9
         predicted[:, 20, 2:22:4] = 0.9
-        chosen, _ = choose([(predicted, reference, (1.0, 1.0), "a", "")], labels, "sigmoid")
+        chosen, _ = choose([(predicted, reference, (1.0, 1.0), name, "") for name in "ab"], labels, "sigmoid")
         assert np.array_equal(chosen.clean(chosen.decide(torch.from_numpy(predicted)).numpy(), (1, 1)), reference)
+
+    def test_a_step_that_rests_on_a_single_case_is_not_kept(self) -> None:
+        outlier = blocks()
+        outlier[21:24:2, 1:23:2] = 2  # specks in one case of eight: the mean gains by their removal, and nobody else does
+        chosen, trials = choose(cases(sure(outlier), *[sure(blocks())] * 7), LABELS, "softmax")
+        helping = [trial for trial in trials if (trial.gain or 0) > 0.01 and not trial.lowers]
+        assert helping
+        assert all(trial.rests_on == "case0" and (trial.better, trial.worse) == (1, 0) for trial in helping)
+        assert not chosen.active
+
+    def test_the_same_step_is_kept_where_a_second_case_gains(self) -> None:
+        outlier = blocks()
+        outlier[21:24:2, 1:23:2] = 2
+        assert choose(cases(sure(outlier), sure(outlier), *[sure(blocks())] * 6), LABELS, "softmax")[0].active
+
+    def test_cases_of_one_patient_are_one(self) -> None:
+        outlier = blocks()
+        outlier[21:24:2, 1:23:2] = 2
+        given = cases(sure(outlier), sure(outlier), *[sure(blocks())] * 6)
+        grouped = [(*case[:4], "anna" if number < 2 else str(number)) for number, case in enumerate(given)]
+        chosen, trials = choose(grouped, LABELS, "softmax")
+        assert {trial.rests_on for trial in trials if (trial.gain or 0) > 0.01} == {"anna"}
+        assert not chosen.active
+
+    def test_a_step_that_harms_more_cases_than_it_helps_is_not_kept(self) -> None:
+        reference = np.zeros((24, 24), np.uint8)
+        reference[2:12, 2:12], reference[2:12, 14], reference[20, 2] = 1, 2, 2
+        missing, false = reference.copy(), reference.copy()
+        missing[2:12, 14] = 0  # only the lesion of one pixel is found: any smallest size loses it
+        missing[2:12, 16] = 2
+        false[20:24:2, 4:24:2] = 2
+        chosen, trials = choose(cases(*[sure(false)] * 2, *[sure(missing)] * 3, reference=reference), LABELS, "softmax")
+        sizes = [trial for trial in trials if trial.step == "minimum_size" and (trial.gain or 0) > 0.01]
+        assert sizes
+        assert all((trial.better, trial.worse, trial.rests_on) == (2, 3, None) for trial in sizes)
+        assert not chosen.minimum_size
+
+    def test_nothing_is_learnt_from_one_case(self) -> None:
+        ids = blocks()
+        ids[22, 2:22:4] = 2
+        assert not choose(cases(sure(ids)), LABELS, "softmax")[0].active
 
     def test_no_case_is_refused(self) -> None:
         with pytest.raises(RunError, match="no validation case"):
@@ -221,11 +262,21 @@ class TestPostprocessRun:
         assert len(stored["chosen_by"]["cases"]) == 2
         kept = [trial for trial in stored["tried"] if trial["kept"]]
         assert kept, "an untrained network leaves something to improve"
-        assert f"{len(kept)} of {len(stored['tried'])} steps kept" in text.getvalue()
+        assert f"{len(kept)} of {len(stored['tried'])} steps kept, by 2 validation cases" in text.getvalue()
+        assert "warning: 2 validation cases are few (fewer than 20)" in text.getvalue()
+        assert stored["chosen_by"]["size_unit"] == "mm^2"
+        assert chosen_on(run) == set(stored["chosen_by"]["cases"])
         predictor = load_predictor(run, "cpu")
         assert predictor.postprocessing is not None
         assert predictor.postprocessing.to_dict().items() <= stored.items()
         assert not list(run.glob(".choosing.*"))
+
+    def test_sizes_are_shown_with_their_unit(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        trials = [postprocess.Trial("lesion", "minimum_size", 500.0, 0.5, 0.6, 0.1, (), better=6, worse=1, rests_on=None, kept=True)]
+        monkeypatch.setattr(postprocess, "choose", lambda cases, labels, activation, *_, **__: (Postprocessing(labels, activation), trials))
+        text = io.StringIO()
+        postprocess_run(run, Console(file=text, width=200))
+        assert "lesion: minimum_size 500 mm^2: lesion_f1 0.5000 -> 0.6000; 6 cases better, 1 worse" in text.getvalue()
 
     def test_the_scores_of_the_run_rise_by_what_the_table_says(self, run: Path) -> None:
         config = load_config(str(run / "config.yaml"))

@@ -125,6 +125,29 @@ class TestTrain:
         assert not (tmp_path / "runs").exists()
 
 
+class TestClosing:
+    def test_post_processing_is_chosen_before_the_scoring_and_the_report_closes_the_run(self, tiny: Tiny) -> None:
+        run = train(tiny("trainer.max_epochs=1", "inference.postprocessing.choose=true", "evaluation.report=true"))
+        chosen = json.loads((run.path / "postprocessing.json").read_text(encoding="utf-8"))
+        assert chosen["chosen_by"]["metric"] == "dice"
+        assert set(chosen["chosen_by"]["cases"]) == set(json.loads(run.splits.read_text())["folds"][0]["val"])
+        assert (run.path / "report.html").stat().st_size > 10_000
+
+    def test_without_probabilities_there_are_no_curves(self, tiny: Tiny) -> None:
+        few = ("trainer.max_epochs=1", "data.patches_per_epoch=2")
+        with_them, without = train(tiny(*few)), train(tiny(*few, "evaluation.probabilities=false"))
+        names = [{path.name for path in run.evaluation.iterdir()} for run in (with_them, without)]
+        assert names[0] - names[1] == {"candidates.csv", "calibration.csv"}
+        assert (with_them.evaluation / "cases.csv").read_text() == (without.evaluation / "cases.csv").read_text()
+
+    def test_the_primary_metric_chooses_the_best_checkpoint_unless_another_is_monitored(self, tiny: Tiny) -> None:
+        few = ("trainer.max_epochs=1", "data.patches_per_epoch=2", "evaluation.primary=hd95")
+        for overrides, monitor, sign in (((), "val/hd95", -1.0), (("validation.monitor=iou",), "val/iou", 1.0)):
+            run = train(tiny(*few, *overrides))
+            score = torch.load(run.last, weights_only=True)["callbacks"]["Checkpoints"]["best_score"]
+            assert score == pytest.approx(sign * float(read_csv(run.metrics)[0][monitor]), rel=1e-5)
+
+
 class TestRefusals:
     """What cannot work is found before a run folder is made."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+import uuid
 from pathlib import Path
 
 import nibabel
@@ -15,6 +15,7 @@ from PIL import Image
 from medseg.data.geometry import Geometry
 from medseg.data.images.axes import LPS_TO_RAS, swap_rows_and_columns
 from medseg.data.images.names import LOSSY_SUFFIXES, NIFTI_SUFFIXES, RASTER_SUFFIXES, FileError, suffix_of
+from medseg.data.images.slices import is_one_slice, to_rows
 
 
 def write_label(path: Path, array: np.ndarray, geometry: Geometry) -> None:
@@ -25,7 +26,7 @@ def write_label(path: Path, array: np.ndarray, geometry: Geometry) -> None:
     Args:
         path: Where to; its folder is made.
         array: Non-negative integers, (*geometry.shape).
-        geometry: Grid of the array. Pictures cannot store it.
+        geometry: Grid of the array. Pictures cannot store it, and hold one slice.
 
     Raises:
         FileError: For a lossy format, a value that the format cannot hold, or a disk that refuses.
@@ -39,11 +40,14 @@ def write_label(path: Path, array: np.ndarray, geometry: Geometry) -> None:
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
     if low < 0 or (suffix in RASTER_SUFFIXES and high > (255 if suffix == ".bmp" else 65535)):
         raise FileError(path, f"the format cannot hold the label values {low} to {high}", "use .nii.gz")
+    if suffix in RASTER_SUFFIXES and geometry.spatial_dims == 3 and not is_one_slice(geometry):
+        raise FileError(path, f"a picture cannot hold a volume of {geometry.shape[2]} slices", "use .nii.gz")
     array = array.astype(np.min_scalar_type(high))
     path.parent.mkdir(parents=True, exist_ok=True)
     # The file is written under its own name (a .mhd names its .raw), in a folder beside its place, and then moved.
-    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    folder = path.parent / f".writing-{uuid.uuid4().hex[:8]}"
     try:
+        folder.mkdir()  # in here, so that Ctrl-C never leaves it
         _write(folder / path.name, array, geometry)
         for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
             os.replace(written, path.parent / written.name)
@@ -54,7 +58,7 @@ def write_label(path: Path, array: np.ndarray, geometry: Geometry) -> None:
 def _write(path: Path, array: np.ndarray, geometry: Geometry) -> None:
     suffix = suffix_of(path)
     if suffix in RASTER_SUFFIXES:
-        Image.fromarray(array).save(path)
+        Image.fromarray(to_rows(array, geometry)[0] if is_one_slice(geometry) else array).save(path)
         return
     flat = geometry.spatial_dims == 2
     if suffix in NIFTI_SUFFIXES:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -95,7 +96,7 @@ def compare(runs: Sequence[Path], *, metric: str | None = None, margin: float | 
         explored=tuple(explore(analyses, primary, against, chosen_margin, len(cases.classes))),
         rankings=analyses[primary].rankings(tests),
         options=options,
-        definitions=dict(read[0].summary.get("definitions", {})),
+        definitions=_definitions(read[0].summary.get("definitions", {}), options),
         warnings=tuple(_warnings(read, tables[primary])),
     )
 
@@ -107,6 +108,18 @@ def _baseline(methods: Sequence[Method], name: str | None) -> int:
     if name not in names:
         raise RunError(f"there is no method '{name}' to compare with; the methods are {', '.join(names)}")
     return names.index(name)
+
+
+def _definitions(known: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, str]:
+    """Those of the runs, but for empty masks, where a comparison has a rule of its own."""
+    said, _, rest = known.get("empty", "").partition(";")
+    if options.get("both_empty", "exclude") == "exclude":
+        said = (
+            "class empty in prediction and reference: excluded only where all compared runs are empty; where another run predicted "
+            "something there, rightly predicting nothing counts as the best value, so that false alarms count "
+            "(own mean: by the rule of each run's own report)"
+        )
+    return {**known, "empty": f"{said};{rest}" if rest else said}
 
 
 def _warnings(runs: Sequence[ScoredRun], table: MetricTable) -> list[str]:

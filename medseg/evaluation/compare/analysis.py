@@ -58,6 +58,17 @@ class MetricAnalysis:
             return 0.0, 1.0
         return (-np.inf if self.signed else 0.0), np.inf
 
+    def _apart(self, difference: Interval) -> Interval:
+        """A difference, cut off at what it can be: shares differ by 1 at most."""
+        return difference.within(-1.0, 1.0) if self.higher else difference
+
+    def _basis(self, *methods: int) -> str:
+        """What an interval rests on: the repetitions of the training, else the patients."""
+        if (folds := len(np.unique(self.table.folds))) > 1:
+            return f"{folds} folds"
+        runs = [len(self.table.values[at]) for at in methods if len(self.table.values[at]) > 1]
+        return f"{min(runs)} runs" if runs else f"{self._patients(self.table.used)} patients"
+
     def means(self) -> list[Mean]:
         """Of each method, over classes and by class."""
         result = []
@@ -71,6 +82,8 @@ class MetricAnalysis:
                 known = value[:, :, classes][:, used]
                 cases = self.table.case_means(method, column)
                 cases = cases[~np.isnan(cases)]
+                own = self.table.own[method][:, :, classes]
+                own_runs = np.array(self._run_means(own))
                 result.append(
                     Mean(
                         method,
@@ -86,6 +99,9 @@ class MetricAnalysis:
                         **{what: int(np.count_nonzero(flags[:, :, classes])) for what, flags in self.table.counted[method].items()},
                         left_out=int(np.count_nonzero(self.table.left_out[:, classes])),
                         failed=int(np.count_nonzero(known < FAILED)) if self.table.metric == "dice" else 0,
+                        own=float(own_runs[~np.isnan(own_runs)].mean()) if not np.isnan(own_runs).all() else float("nan"),
+                        own_cases=int((~np.isnan(own)).any(axis=(0, 2)).sum()),
+                        basis=self._basis(method),
                     )
                 )
         return result
@@ -95,12 +111,14 @@ class MetricAnalysis:
         if not self.table.finite:
             return []
         a, b = self.scores[first], self.scores[second]
+        values, others = (np.sort(self.table.values[method], axis=0) for method in (first, second))
         wide, narrow = (hierarchical_interval(a, self.draws[first], b, self.draws[second], level) for level in (0.95, LEVEL))
         error, estimate = standard_error(a, b), a.means()[0] - b.means()[0]
         result = []
         for column in columns:
             differences = self._patient_values(first, column) - self._patient_values(second, column)
             few = 2 <= np.count_nonzero(~np.isnan(differences)) < FEW_PATIENTS
+            classes = slice(None) if column == 0 else slice(column - 1, column)
             wins, ties, losses = win_tie_loss(differences, self.higher)
             result.append(
                 Pair(
@@ -108,15 +126,19 @@ class MetricAnalysis:
                     second,
                     self.table.metric,
                     self.columns[column],
-                    wide[column],
-                    narrow[column],
-                    error.t_interval(estimate, column) if few else None,
+                    self._apart(wide[column]),
+                    self._apart(narrow[column]),
+                    self._apart(error.t_interval(estimate, column)) if few else None,
                     wins,
                     ties,
                     losses,
                     repeated=a.repeated and b.repeated,
                     training=float(error.training[column]),
                     equal=margin is not None and practically_equal(narrow[column], margin),
+                    identical=bool(
+                        wide[column].estimate == 0 and np.array_equal(values[:, :, classes], others[:, :, classes], equal_nan=True)
+                    ),
+                    basis=self._basis(first, second),
                 )
             )
         return result

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 
 from medseg.evaluation.compare.comparison import Comparison, Mean, Pair
 from medseg.evaluation.statistics import Interval
-from medseg.html import interval, number
+from medseg.html import Markup, html_of, interval, number
 from medseg.metrics import metric_of
+
+OWN = (
+    "mean over the runs of what each run's own report says, with its number of cases: there an empty class that is rightly left empty "
+    "is under the run's own rule, here it counts where another run predicted something"
+)
 
 COUNTS = {
     "n": "cases in the mean; in brackets the values, cases x classes x runs",
@@ -18,6 +24,8 @@ COUNTS = {
     "failed": "values of Dice below 0.1",
 }
 """Heading -> what it counts."""
+
+_LINE = 16
 
 RULES = {
     "mean": "by mean",
@@ -52,12 +60,42 @@ def digits_of(metric: str) -> int | None:
     return 3 if found.better == "higher" else 2 if found.unit == "mm" else None
 
 
-def with_interval(value: Interval, metric: str, t: Interval | None = None) -> str:
-    """`0.812 [0.790, 0.834]`, and the t interval where there is one."""
-    digits = digits_of(metric)
-    text = f"{number(value.estimate, digits)} {interval(value.low, value.high, digits)}".strip()
-    ends = interval(t.low, t.high, digits) if t else ""
-    return f"{text}, t {ends}" if ends else text
+def broken(name: str) -> Markup:
+    """A long name in lines, for the cell of a table: broken after a separator where there is one, else in the middle of a word."""
+    lines = [""]
+    for piece in re.findall(r"[^-_., /]+[-_., /]*|[-_., /]+", name):
+        for at in range(0, len(piece), _LINE):
+            part = piece[at : at + _LINE]
+            if len(lines[-1] + part.rstrip()) > _LINE:
+                lines.append("")
+            lines[-1] += part
+    return Markup("<br>".join(map(html_of, lines)))
+
+
+def own_mean(one: Mean) -> str:
+    """`0.486 (9)`."""
+    return f"{number(one.own, digits_of(one.metric))} ({one.own_cases})"
+
+
+def usable(found: Interval, metric: str, lowest: float) -> bool:
+    """Whether an interval leaves out anything of what a share (`lowest` 0) or a difference of shares (-1) can be."""
+    return not (metric_of(metric).better == "higher" and found.low <= lowest and found.high >= 1)
+
+
+def ends(of: Mean | Pair, found: Interval | None, missing: str = "-") -> str:
+    """`[0.790, 0.834]`; in words where the interval holds all that is possible, which says nothing."""
+    if found is None:
+        return missing
+    if not usable(found, of.metric, 0.0 if isinstance(of, Mean) else -1.0):
+        return f"no usable interval from {of.basis}"
+    return interval(found.low, found.high, digits_of(of.metric)) or missing
+
+
+def with_interval(of: Mean | Pair, value: Interval, t: Interval | None = None) -> str:
+    """`0.812 [0.790, 0.834]`, and the t interval where there is one that says something."""
+    text, said, beside = number(value.estimate, digits_of(of.metric)), ends(of, value, ""), ends(of, t, "")
+    text = f"{text}, {said}" if said.startswith("no") else f"{text} {said}".strip()
+    return f"{text}, t {beside}" if beside.startswith("[") else text
 
 
 def rank_range(comparison: Comparison, method: int, rule: str = "mean") -> str:

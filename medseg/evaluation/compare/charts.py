@@ -63,7 +63,7 @@ def detection_by_size(comparison: Comparison, lesions: Mapping[int, Sequence[Les
         shares = [wilson(matched[place == at].sum() / runs, int((place == at).sum()) // runs) for at in filled]
         layers.append(
             Line(
-                comparison.names[method],
+                comparison.labels[method],
                 [float(np.exp(np.log(size[place == at]).mean())) for at in filled],
                 [one.estimate for one in shares],
                 [one.low for one in shares] if len(rows) <= _BANDS else [],

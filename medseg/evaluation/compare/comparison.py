@@ -20,6 +20,9 @@ FEW_RUNS = 3
 
 ALPHA = 0.05
 
+SHORT = 14
+"""Letters of a name that every chart shows."""
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -46,7 +49,7 @@ class Mean:
     cases: int
     patients: int
     penalised: int
-    """Distances that are the penalty of a structure that is empty in just one of the masks."""
+    """Distances that are the penalty of a structure that is empty in just one of the masks, and all values of cases without prediction."""
     missed: int
     """Structures of the reference that are empty in the prediction: overlap 0, distances penalised."""
     invented: int
@@ -59,6 +62,12 @@ class Mean:
     """Cases and classes that are left out of all methods, as one of them has no value."""
     failed: int
     """Dice below 0.1; 0 for other metrics."""
+    own: float
+    """Mean over the runs of what each run's own report says, by its own rule for empty masks."""
+    own_cases: int
+    """Cases in it."""
+    basis: str
+    """What the interval rests on: `3 runs`, `5 folds`, `12 patients`."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,10 @@ class Pair:
     """Share of the variance of the difference that is due to the chance in training; NaN where it cannot be told."""
     equal: bool
     """Whether the 90 % interval lies within the margin."""
+    identical: bool
+    """Whether all scores are the same in every case."""
+    basis: str
+    """What the interval rests on: `3 runs`, `5 folds`, `12 patients`."""
     p_sign_flip: float = float("nan")
     p_wilcoxon: float = float("nan")
     effect: float = float("nan")
@@ -139,6 +152,22 @@ class Comparison:
     def names(self) -> list[str]:
         """Names of the methods."""
         return [method.name for method in self.methods]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names for charts, which cut them: with a letter before them where they are long, so that none look the same."""
+        if max(map(len, self.names)) <= SHORT:
+            return self.names
+        return [f"{letter} {name}" for letter, name in zip(self.letters, self.names, strict=True)]
+
+    @property
+    def letters(self) -> list[str]:
+        """A, B, ..., Z, A2, B2, ..."""
+        return [chr(ord("A") + at % 26) + (str(at // 26 + 1) if at >= 26 else "") for at in range(len(self.methods))]
+
+    def trained(self, *methods: int) -> bool:
+        """Whether all of these (none given: all) are trained runs, and none a folder of scores, which may come from anything."""
+        return all(run.config is not None for at in methods or range(len(self.methods)) for run in self.methods[at].runs)
 
     @property
     def patients(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import medseg
 from medseg.evaluation.compare.analysis import FLIPS, RANK_RESAMPLES, RESAMPLES, SEED
 from medseg.evaluation.compare.comparison import ALPHA, Comparison, Mean, Pair
-from medseg.evaluation.compare.verdicts import cautions, repetitions, verdict
+from medseg.evaluation.compare.verdicts import cautions, repetitions, towards, verdict
 from medseg.files import atomic_path, write_text
 
 
@@ -81,7 +81,21 @@ def write_csv(path: Path, comparison: Comparison) -> None:
 
 _COLUMNS = [
     *("metric", "role", "class", "method", "repetitions", "cases", "patients", "values"),
-    *("mean", "ci95_low", "ci95_high", "t95_low", "t95_high", "sd", "median", "q25", "q75", "p5", "sd_between_runs"),
+    *(
+        "mean",
+        "own_mean",
+        "own_cases",
+        "ci95_low",
+        "ci95_high",
+        "t95_low",
+        "t95_high",
+        "sd",
+        "median",
+        "q25",
+        "q75",
+        "p5",
+        "sd_between_runs",
+    ),
     *("penalised", "missed", "invented", "both_empty", "both_empty_as_best", "left_out", "failed"),
     *("difference_to_baseline", "difference_ci95_low", "difference_ci95_high", "p", "p_holm"),
 ]
@@ -92,10 +106,10 @@ def _mean_cells(comparison: Comparison, one: Mean) -> list[Any]:
     spread = float(runs.std(ddof=1)) if len(runs) > 1 and comparison.folds == 1 and np.isfinite(runs).all() else math.nan
     ends = (one.t.low, one.t.high) if one.t else (math.nan, math.nan)
     role = "primary" if one.metric == comparison.primary and one.class_name is None else "exploratory"
-    numbers = [one.interval.estimate, one.interval.low, one.interval.high, *ends, one.sd, one.median, one.q25, one.q75, one.p5, spread]
+    numbers = [one.interval.low, one.interval.high, *ends, one.sd, one.median, one.q25, one.q75, one.p5, spread]
     return [
         *(one.metric, role, one.class_name or "", comparison.names[one.method], repetitions(comparison, one.method)),
-        *(one.cases, one.patients, one.values, *map(_number, numbers)),
+        *(one.cases, one.patients, one.values, _number(one.interval.estimate), _number(one.own), one.own_cases, *map(_number, numbers)),
         *(one.penalised, one.missed, one.invented, one.both_empty, one.rewarded, one.left_out, one.failed),
     ]
 
@@ -103,8 +117,8 @@ def _mean_cells(comparison: Comparison, one: Mean) -> list[Any]:
 def _difference_cells(sign: int, pair: Pair | None) -> list[str]:
     if pair is None:
         return [""] * 5
-    low, high = sorted((sign * pair.difference.low, sign * pair.difference.high))
-    return [_number(value) for value in (sign * pair.difference.estimate, low, high, pair.p, pair.p_holm)]
+    found = towards(pair, pair.first if sign > 0 else pair.second)
+    return [_number(value) for value in (found.estimate, found.low, found.high, pair.p, pair.p_holm)]
 
 
 def _number(value: float) -> str:

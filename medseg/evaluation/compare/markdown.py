@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from medseg.evaluation.compare.cells import COUNTS, RULES, counts, digits_of, pair_cells, rank_range, with_interval
+from medseg.evaluation.compare.cells import COUNTS, OWN, RULES, counts, ends, own_mean, pair_cells, rank_range, with_interval
 from medseg.evaluation.compare.comparison import Comparison
 from medseg.evaluation.compare.verdicts import cautions, repetitions, sentences, verdict, with_unit
 from medseg.files import write_text
-from medseg.html import interval, number
+from medseg.html import number
 
 
 def write_markdown(path: Path, comparison: Comparison) -> None:
@@ -26,19 +26,21 @@ def write_markdown(path: Path, comparison: Comparison) -> None:
         "## Leaderboard",
         "",
         *_table(
-            ["method", "repetitions", "rank", f"{with_unit(primary)} [95 % CI]", *COUNTS],
+            ["method", "repetitions", "rank", f"{with_unit(primary)} [95 % CI]", "own mean (n)", *COUNTS],
             (
                 [
                     names[at],
                     repetitions(comparison, at),
                     rank_range(comparison, at),
-                    with_interval(comparison.mean(at, primary).interval, primary, comparison.mean(at, primary).t),
+                    with_interval(comparison.mean(at, primary), comparison.mean(at, primary).interval, comparison.mean(at, primary).t),
+                    own_mean(comparison.mean(at, primary)),
                     *counts(comparison.mean(at, primary)),
                 ]
                 for at in comparison.order()
             ),
         ),
         "",
+        f"- own mean (n): {OWN}",
         *(f"- {name}: {text}" for name, text in COUNTS.items()),
         "",
         "## Pairs",
@@ -61,8 +63,8 @@ def write_markdown(path: Path, comparison: Comparison) -> None:
                 [
                     names[pair.first],
                     names[pair.second],
-                    with_interval(pair.difference, primary, pair.t),
-                    interval(pair.narrow.low, pair.narrow.high, digits_of(primary)),
+                    with_interval(pair, pair.difference, pair.t),
+                    ends(pair, pair.narrow),
                     *pair_cells(pair),
                     verdict(comparison, pair),
                 ]
@@ -110,7 +112,7 @@ def _cell(comparison: Comparison, method: int, metric: str, class_name: str | No
     notes = "".join(
         f", {count} {what}" for count, what in ((one.missed, "missed"), (one.invented, "invented"), (one.both_empty, "both empty")) if count
     )
-    return f"{with_interval(one.interval, metric)} (n {one.cases}{notes})"
+    return f"{with_interval(one, one.interval)} (n {one.cases}{notes})"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from medseg.config import to_dict
 from medseg.errors import RunError
+from medseg.evaluation.compare.naming import method_names
 from medseg.evaluation.compare.runs import ScoredRun
 
 NOT_THE_METHOD = (
@@ -35,8 +36,6 @@ NOT_THE_METHOD = (
     "evaluation.report",
 )
 """Keys of a config that say which repetition a run is, on which machine it ran, or what was looked at."""
-
-_LONGEST = 40
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,12 @@ def group_runs(runs: Sequence[ScoredRun]) -> tuple[list[Method], str]:
     differing = [
         key for key in dict.fromkeys(key for one in firsts for key in one) if len({json.dumps(one.get(key)) for one in firsts}) > 1
     ]
-    names = _names([[runs[at] for at in members] for members in groups.values()], firsts, differing)
+    members_of = [[runs[at] for at in members] for members in groups.values()]
+    names = method_names(
+        [[run.config.name for run in members if run.config] for members in members_of],
+        firsts,
+        [None if members[0].config else members[0].path.resolve() for members in members_of],
+    )
     methods = [
         Method(name, tuple(sorted((runs[at] for at in members), key=lambda run: run.seed)))
         for name, members in zip(names, groups.values(), strict=True)
@@ -118,28 +122,3 @@ def _refuse_twins(runs: Sequence[ScoredRun]) -> None:
                 f"{run.path}: the same training as {other.path} (same config, seed {run.seed}, same cases), "
                 "which says nothing of the chance in training; leave one of them out, or train it with another seed"
             )
-
-
-def _names(groups: Sequence[Sequence[ScoredRun]], settings: Sequence[Mapping[str, Any]], differing: Sequence[str]) -> list[str]:
-    """By the configs' names where these tell the methods apart, else by what differs; the folder's name where there is no config."""
-    names = [{run.config.name if run.config else run.path.resolve().name for run in runs} for runs in groups]
-    if all(len(one) == 1 for one in names) and len(set().union(*names)) == len(names):
-        return [next(iter(one)) for one in names]
-    told = [_told(setting, differing, runs[0]) for setting, runs in zip(settings, groups, strict=True)]
-    return [name if told.count(name) == 1 else f"{name} ({told[:at].count(name) + 1})" for at, name in enumerate(told)]
-
-
-def _told(setting: Mapping[str, Any], differing: Sequence[str], run: ScoredRun) -> str:
-    if run.config is None:
-        return run.path.resolve().name
-    parts = []
-    for key in differing:
-        value = setting.get(key)
-        if key == "loss.terms" and isinstance(value, list):
-            parts.append("+".join(str(term["name"]) for term in value))
-        elif key in ("network.name", "optimizer.name"):
-            parts.append(str(value))
-        elif value is not None:
-            parts.append(f"{key.rpartition('.')[2]}={value}")
-    text = ", ".join(parts) or run.config.name
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 2]}.."

@@ -9,10 +9,10 @@ from pathlib import Path
 from medseg.evaluation.compare.cells import RULE_TEXTS, RULES, rank_range
 from medseg.evaluation.compare.charts import blobs, detection_by_size, lesion_table
 from medseg.evaluation.compare.comparison import ALPHA, Comparison
-from medseg.evaluation.compare.leaderboard import class_table, leaderboard, metric_table
+from medseg.evaluation.compare.leaderboard import class_table, leaderboard, metric_table, spread_table
 from medseg.evaluation.compare.pairs import difference_charts, pair_map, pair_table
 from medseg.evaluation.compare.runs import ScoredRun
-from medseg.evaluation.compare.verdicts import by_p, cautions, repetitions, sentences, signed, title_of, verdict, with_unit
+from medseg.evaluation.compare.verdicts import by_p, cautions, repetitions, sentences, signed, things_of, title_of, verdict, with_unit
 from medseg.files import write_text
 from medseg.html import Axis, Column, Markup, boxes, contents, facts, figure, figures, folded, html_of, number, page, section, table
 from medseg.html.table import Cell
@@ -56,9 +56,12 @@ def _header(comparison: Comparison) -> Markup:
     splits = sorted({str(run.summary.get("split")) for method in comparison.methods for run in method.runs} - {"None"})
     commits = sorted({str(run.summary.get("git")) for method in comparison.methods for run in method.runs} - {"None", ""})
     margin = "none declared" if comparison.margin is None else f"differences below {number(comparison.margin)} do not matter"
+    names = comparison.names
+    if comparison.labels != names:  # a key to the charts, which cut long names
+        names = [f"{letter} {name}" for letter, name in zip(comparison.letters, names, strict=True)]
     return facts(
         [
-            ("methods", "; ".join(f"{name} ({repetitions(comparison, at)})" for at, name in enumerate(comparison.names))),
+            ("methods", "; ".join(f"{name} ({repetitions(comparison, at)})" for at, name in enumerate(names))),
             ("cases", f"{len(comparison.cases.ids)}{people}" + (f", in {comparison.folds} folds" if comparison.folds > 1 else "")),
             ("split", ", ".join(splits)),
             ("classes", ", ".join(comparison.cases.classes)),
@@ -75,7 +78,7 @@ def _leaderboard(comparison: Comparison) -> Markup:
         f"<li>{html_of(signed(comparison, pair))}: {html_of(verdict(comparison, pair))}.</li>" for pair in by_p(comparison)[:10]
     )
     more = f"<p>... and {len(comparison.tests) - 10} more pairs below.</p>" if len(comparison.tests) > 10 else ""
-    return Markup(leaderboard(comparison) + f"<ul>{verdicts}</ul>{more}")
+    return Markup(leaderboard(comparison) + f"<ul>{verdicts}</ul>{more}" + spread_table(comparison))
 
 
 def _boxes(comparison: Comparison) -> Markup:
@@ -86,7 +89,7 @@ def _boxes(comparison: Comparison) -> Markup:
     charts = [
         boxes(
             name,
-            {comparison.names[method]: tab.case_means(method, column).tolist() for method in range(len(comparison.methods))},
+            {comparison.labels[method]: tab.case_means(method, column).tolist() for method in range(len(comparison.methods))},
             Axis(with_unit(comparison.primary)),
             names=comparison.cases.ids,
             joined=joined,
@@ -103,7 +106,7 @@ def _boxes(comparison: Comparison) -> Markup:
 def _differences(comparison: Comparison) -> Markup:
     note = (
         "Paired by case. The interval is the 95 % one over patients"
-        + (" and training runs or folds" if comparison.repeated else ", of these trained models")
+        + (" and training runs or folds" if comparison.repeated else f", of these {things_of(comparison)}")
         + "; shaded: the margin of practical equality."
     )
     return Markup(f'<p class="note">{note}</p>' + difference_charts(comparison) + pair_table(comparison) + figures(pair_map(comparison)))
@@ -112,7 +115,7 @@ def _differences(comparison: Comparison) -> Markup:
 def _rankings(comparison: Comparison) -> Markup:
     charts = [
         figure(
-            blobs(RULES[rule], comparison.names, comparison.order(), ranking),
+            blobs(RULES[rule], comparison.labels, comparison.order(), ranking),
             f"{RULE_TEXTS[rule]}. Kendall's tau to 1000 resamples: "
             + ("undefined, as all share a rank." if math.isnan(ranking.tau) else f"{ranking.tau:.2f}."),
         )

@@ -86,7 +86,7 @@ class RunTable:
     penalised: dict[str, np.ndarray]
     """Metric -> (cases, classes): whether the value is the penalty of a missed structure, or of one that is not there."""
     both_empty: np.ndarray
-    """(cases, classes)."""
+    """(cases, classes): rightly empty; not where the prediction failed, which is penalised."""
     missed: np.ndarray
     """(cases, classes): empty in the prediction alone."""
     invented: np.ndarray
@@ -104,13 +104,14 @@ class RunTable:
         metrics = list(dict.fromkeys(row.metric for row in rows))
         values = {metric: np.full(shape, np.nan) for metric in metrics}
         penalised = {metric: np.zeros(shape, dtype=np.bool_) for metric in metrics}
-        both_empty, missed, invented = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
+        both_empty, missed, invented, failed = (np.zeros(shape, dtype=np.bool_) for _ in range(4))
         reference = np.full((*shape, 2), np.nan)
         for row in rows:
             at = place[row.case_id], column[row.class_name]
             values[row.metric][at], penalised[row.metric][at] = row.value, row.penalised
-            both_empty[at] = row.ref_empty and row.pred_empty
+            both_empty[at] = row.both_empty
+            failed[at] |= row.penalised and row.ref_empty and row.pred_empty
             missed[at], invented[at] = row.pred_empty and not row.ref_empty, row.ref_empty and not row.pred_empty
             reference[at] = row.ref_voxels, np.prod(row.spacing)
         groups = tuple(group_of[name] or name for name in cases)
-        return cls(tuple(cases), groups, tuple(classes), values, penalised, both_empty, missed, invented, reference)
+        return cls(tuple(cases), groups, tuple(classes), values, penalised, both_empty & ~failed, missed, invented, reference)

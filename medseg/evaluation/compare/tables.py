@@ -67,6 +67,8 @@ class MetricTable:
     """(cases, classes)."""
     groups: tuple[str, ...]
     folds: np.ndarray
+    own: list[np.ndarray]
+    """Of each method: (runs, cases, classes), as its own report has them: no case left out for another method's sake, none rewarded."""
 
     @classmethod
     def of(cls, metric: str, methods: Sequence[Method], cases: Cases) -> MetricTable:
@@ -91,7 +93,7 @@ class MetricTable:
             }
             for method, empty, reward in zip(methods, both_empty, rewarded, strict=True)
         ]
-        return cls(metric, filled, counted, left_out & exists, cases.groups, cases.folds)
+        return cls(metric, filled, counted, left_out & exists, cases.groups, cases.folds, values)
 
     @property
     def finite(self) -> bool:

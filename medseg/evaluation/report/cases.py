@@ -27,14 +27,14 @@ def cases(source: Source, link: Mapping[str, str]) -> str:
         Column(f"predicted ({unit})", "Volume (area in 2-D) of the class in the prediction."),
         Column("lesions", "Connected components of the reference."),
         Column("predicted lesions", "Connected components of the prediction."),
-        Column("penalised", "Metrics that are a penalty here, since only one of the masks has the class."),
+        Column("penalised", "Metrics that are a penalty here: only one of the masks has the class, or there is no usable prediction."),
     ]
     grouped = any(row.group != row.case_id for row in source.rows)
     if not grouped:
         del columns[1]
     order = [row for name in source.classes for row in source.of(source.primary, name)]
     order.sort(key=lambda row: badness(source, row), reverse=True)
-    order.sort(key=lambda row: row.ref_empty and row.pred_empty)
+    order.sort(key=lambda row: row.both_empty)
     rows: list[list[Any]] = []
     for row in order[:MOST]:
         cells: list[Any] = [link.get(row.case_id, row.case_id), *([row.group] if grouped else []), row.class_name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medseg.evaluation.report.postprocessing import included, outdated
 from medseg.evaluation.report.source import Source
 from medseg.html import Column, Markup, facts, folded, html_of, table
 
@@ -19,7 +20,9 @@ FEW = 30
 def header(source: Source) -> list[str]:
     """Heading, facts, warnings, and the definitions of all that follows."""
     summary = source.summary
-    units = f"{summary['cases']} cases" + (f" of {summary['groups']} patients" if summary["groups"] < summary["cases"] else "")
+    units = f"{summary['cases']} case{'' if summary['cases'] == 1 else 's'}" + (
+        f" of {summary['groups']} patients" if summary["groups"] < summary["cases"] else ""
+    )
     split = SPLITS.get(str(summary.get("split")))
     about = units if split is None else f"{units}: {split}"
     parts = [
@@ -49,9 +52,14 @@ def warnings(source: Source) -> list[str]:
             said.append(f"{len(names)} {'case' if len(names) == 1 else 'cases'} {what} ({_some(names)}).")
     if summary.get("left_out"):
         said.append(f"{summary['left_out']} references without a prediction were left out, as only a part was to be scored.")
+    if text := outdated(source):
+        said.append(text)
+    if summary.get("postprocessing_chosen_on_scored_cases"):
+        said.append("The post-processing was chosen on cases that are scored here: expect a new case to score worse.")
     if summary["groups"] < FEW:
+        unit = "patient" if summary["groups"] < summary["cases"] else "case"
         said.append(
-            f"Only {summary['groups']} independent {'patients' if summary['groups'] < summary['cases'] else 'cases'}: "
+            f"Only {summary['groups']} independent {unit}{'' if summary['groups'] == 1 else 's'}: "
             "read the intervals, not the means alone; bootstrap intervals of so few are too narrow, the t intervals beside them less so."
         )
     return said
@@ -92,6 +100,7 @@ def _facts(source: Source) -> list[tuple[str, str]]:
         ]
     said += [
         ("checkpoint", str(summary.get("checkpoint", ""))),
+        ("post-processing", included(source)),
         ("command", environment.get("command", "")),
         ("git", environment.get("git", "")),
     ]

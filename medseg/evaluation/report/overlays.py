@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from medseg.data.labels import IGNORE, LabelSchema
-from medseg.errors import DataError, RunError
+from medseg.errors import DataError, MedsegError
 from medseg.evaluation.report.choose import MOST_CLASSES, Pick, choose
 from medseg.evaluation.report.reader import Reader, Shown
-from medseg.evaluation.report.slices import MOST_SLICES, View
+from medseg.evaluation.report.slices import MOST_SLICES, Opens, View
 from medseg.evaluation.report.source import Source
 from medseg.evaluation.report.viewer import Made, best_channel, make_viewer
 from medseg.html import Markup, html_of, number, section
@@ -48,18 +48,36 @@ def overlays(source: Source, said: Callable[[int, int], None] = lambda done, tot
     """
     picks = choose(source)
     if not picks:
-        return Overlays()
+        return _without("no case has a class to show.")
     try:
         reader = Reader(source)
-    except (DataError, RunError, OSError) as error:
-        reason = f"No pictures: {error}"
-        return Overlays(section("Pictures", f'<p class="warning">{html_of(reason)}</p>'))
+    except (MedsegError, OSError) as error:
+        return _without(f"{error}. {_remedy(source)}")
     studio = _Studio(source, reader, min(MOST_BYTES, BUDGET // len(picks)))
     # Case by case, each read once.
     for done, case in enumerate(cases := list(dict.fromkeys(pick.case for pick in picks))):
         studio.draw(case, [pick for pick in picks if pick.case == case])
         said(done + 1, len(cases))
-    return Overlays(section("Pictures", _LEGEND, *_by_class(picks, studio.made), note=_note(source, studio)), studio.anchors)
+    if not studio.anchors:
+        return _without(f"none of the {len(cases)} cases to show could be read: {next(iter(studio.faults.values()))}. {_remedy(source)}")
+    masks = f'<p class="warning">{html_of(f"Masks without images: {reader.no_images}.")}</p>' if reader.no_images else ""
+    return Overlays(section("Pictures", masks, _LEGEND, *_by_class(picks, studio.made), note=_note(source, studio)), studio.anchors)
+
+
+def _without(reason: str) -> Overlays:
+    return Overlays(section("Pictures", f'<p class="warning">{html_of(f"No pictures: {reason}")}</p>'))
+
+
+def _remedy(source: Source) -> str:
+    """What brings the pictures back."""
+    folder, again = source.folder, f"`medseg report {source.folder}`"
+    if source.config is None:
+        ways = "Put the files back, or score them where they are now with `medseg evaluate` (relative paths count from the current folder)"
+    elif not source.predictions.is_dir():
+        ways = f"Put the predictions back, or make them again with `medseg evaluate {folder}`"
+    else:
+        ways = f"Put the files back, or set data.root in {folder / 'config.yaml'} to where they are now"
+    return f"{ways}, then run {again} again. No number depends on it."
 
 
 class _Studio:
@@ -69,6 +87,7 @@ class _Studio:
         self.source, self.reader, self.budget = source, reader, budget
         self.made: dict[tuple[str, str], str] = {}
         self.anchors: dict[str, str] = {}
+        self.faults: dict[str, str] = {}
         self.rules: set[str] = set()
         self.planes: set[str] = set()
         self.thinned = False
@@ -79,6 +98,7 @@ class _Studio:
         try:
             shown = self.reader.read(case)
         except (DataError, OSError) as error:
+            self.faults[case] = str(error)
             for pick in picks:
                 self.made[pick.class_name, case] = f'<p class="warning">{html_of(f"{pick.kind}: {case}: {error}")}</p>'
             return
@@ -87,7 +107,8 @@ class _Studio:
             channels = self._channels(shown, reference)
             view = View.of(shown.image, prediction, reference, shown.geometry)
             key = f"picture-{len(self.made)}"
-            self._keep(pick, key, make_viewer(view, key, _caption(self.source, pick, shown), channels, self.budget), view)
+            opens: Opens = "reference" if pick.kind in ("best", "median") else "error"
+            self._keep(pick, key, make_viewer(view, key, _caption(self.source, pick, shown), channels, self.budget, opens), view)
 
     def _keep(self, pick: Pick, key: str, made: Made, view: View) -> None:
         self.made[pick.class_name, pick.case] = made.html
@@ -151,9 +172,8 @@ def _note(source: Source, studio: _Studio) -> str:
             "(letters: nearest anatomical direction), sides as long as in mm, slice numbers as in the file."
         )
         if studio.thinned:
-            said.append(
-                f"Only slices that hold the class are shown, at most {MOST_SLICES} evenly chosen; they open at the largest area of error."
-            )
+            said.append(f"Only slices that hold the class are shown, at most {MOST_SLICES} evenly chosen.")
+        said.append("Best and median cases open at the largest area of the reference, worst and empty ones at the largest area of error.")
         said.append("Arrow keys move through the slices of a picture in focus.")
     said.append("Space hides the overlay of a picture in focus. Outlines follow the edges of voxels.")
     if studio.rules:

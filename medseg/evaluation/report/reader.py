@@ -54,6 +54,8 @@ class Reader:
 
     def __init__(self, source: Source) -> None:
         self.channels: tuple[str, ...] = ()
+        self.no_images = ""
+        """Why only masks can be shown; empty where there are images."""
         if source.config is not None:
             self._take_dataset(source.config.data, Path(source.environment.get("folder", ".")))
         elif source.summary.get("data"):
@@ -95,10 +97,20 @@ class Reader:
     def _take_folders(self, summary: Mapping[str, Any]) -> None:
         references = files_by_name(Path(summary["references"]), "references")
         images: dict[str, list[Path]] = {}
-        if summary.get("images"):
-            for name, path in files_by_name(Path(summary["images"]), "images").items():
+        try:
+            for name, path in _images(summary.get("images")).items():
                 images.setdefault(name if name in references else _CHANNEL.sub("", name), []).append(path)
+        except DataError as error:
+            self.no_images = str(error)
         self.cases = {name: Case(name, tuple(sorted(images.get(name, ()))), path, name) for name, path in references.items()}
+
+
+def _images(folder: str | None) -> dict[str, Path]:
+    if not folder:
+        raise DataError("the evaluation was not told where the images are; score again with `medseg evaluate ... --images FOLDER`")
+    if not Path(folder).is_dir():
+        raise DataError(f"{folder}: the folder of images is no longer there; put it back, or score again with `--images FOLDER`")
+    return files_by_name(Path(folder), "images")
 
 
 def _at_home(data: DataConfig, home: Path) -> DataConfig:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from medseg.evaluation.report.header import dataset_name
+from medseg.evaluation.report.postprocessing import included
 from medseg.evaluation.report.source import Source
 from medseg.evaluation.report.summary import headline_metrics
 from medseg.html import Markup, html_of, interval, number, section
+from medseg.metrics import metric_of
 
 
 def sentences(source: Source) -> str:
@@ -25,11 +27,15 @@ def _methods(source: Source) -> str:
     resamples = summary.get("bootstrap", {}).get("resamples", 2000)
     unit = "patients" if summary["groups"] < summary["cases"] else "cases"
     one_run = f", one training run (seed {source.config.seed})" if source.config is not None else ""
+    cleaned = included(source)
+    steps = "" if cleaned in ("", "none") else f" Post-processing: {cleaned.removeprefix('the scores include ')}."
     rules = f" Empty masks: {texts['empty']}." if "empty" in texts else ""
+    if "no_prediction" in texts and (summary.get("missing") or summary.get("unusable")):
+        rules += f" Missing predictions: {texts['no_prediction']}."
     return (
         f"Predictions were scored per class on whole {split} of {dataset_name(source)} ({units}{one_run}) "
         f"with medseg {summary.get('medseg', '')}; intervals are 95 % percentile bootstrap intervals of the mean "
-        f"({resamples} resamples of {unit}).{rules}"
+        f"({resamples} resamples of {unit}).{steps}{rules}"
     )
 
 
@@ -59,7 +65,10 @@ def _result(source: Source, metric: str) -> str:
         words = {"diagonal": "the image's diagonal", "inf": "infinity", "nan": "no value"}.get(
             str(penalty), f"{penalty} {source.length_unit}"
         )
-        extra.append(f"{whole['n_penalised']} missed or invented structures count with {words}")
+        if metric_of(metric).better == "higher":  # only cases without a usable prediction are penalised there
+            extra.append(f"{whole['n_penalised']} case-class pairs without a usable prediction count with 0")
+        else:
+            extra.append(f"{whole['n_penalised']} missed or invented structures count with {words}")
     return text + ("; " + "; ".join(extra) if extra else "") + "."
 
 

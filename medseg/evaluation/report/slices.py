@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +13,9 @@ MOST_SLICES = 24
 """Slices of a case."""
 AROUND = 5
 """Slices shown of a case in which neither mask has the class."""
+
+Opens = Literal["error", "reference"]
+"""By the area of what the slice that is shown first is chosen."""
 
 _PLANES = ("sagittal", "coronal", "axial")
 # What stands at the left, right, top and bottom: seen from the front or the feet, so that the patient's right is at the left.
@@ -97,21 +101,23 @@ class View:
         # The other axes may be flipped, which moves only their own numbers.
         return round(float((step @ there)[along]))
 
-    def choose(self) -> tuple[list[int], int]:
+    def choose(self, opens: Opens = "error") -> tuple[list[int], int]:
         """Numbers of the slices to show and which of them to begin with: those that hold either mask, evenly thinned.
 
-        The slice with the largest area of error is always among them and comes first; where nothing is wrong, that of the largest area.
+        Args:
+            opens: What is largest in the slice that is shown first and never thinned out: the area of error, or that of the reference;
+                where there is none, the area of both masks.
         """
         if self.axis is None:
             return [0], 0
         others = tuple(at for at in range(3) if at != self.axis)
         either = np.count_nonzero(self.prediction | self.reference, axis=others)
-        wrong = np.count_nonzero(self.prediction ^ self.reference, axis=others)
+        wanted = np.count_nonzero(self.reference if opens == "reference" else self.prediction ^ self.reference, axis=others)
         held = np.flatnonzero(either)
         if not held.size:
             middle = self.count // 2
             return list(range(max(0, middle - AROUND // 2), min(self.count, middle + AROUND // 2 + 1))), min(middle, AROUND // 2)
-        first = int(wrong.argmax()) if wrong.any() else int(either.argmax())
+        first = int(wanted.argmax()) if wanted.any() else int(either.argmax())
         chosen = held[np.unique(np.linspace(0, held.size - 1, min(held.size, MOST_SLICES)).round().astype(int))].tolist()
         if first not in chosen:
             chosen[int(np.abs(np.array(chosen) - first).argmin())] = first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Source:
         config_text: The run's config.yaml.
         environment: Name -> what the run's environment.txt says.
         epochs: The rows of the run's metrics.csv.
+        postprocessing: The run's postprocessing.json; None where none was chosen.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Source:
     config_text: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     epochs: Sequence[Mapping[str, float]] = ()
+    postprocessing: Mapping[str, Any] | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Source:
@@ -77,12 +80,19 @@ class Source:
             text = (folder / "config.yaml").read_text(encoding="utf-8")
             content |= {"config": _config(text, folder / "config.yaml"), "config_text": text}
             content |= {"environment": _environment(folder / "environment.txt"), "epochs": _epochs(folder / "metrics.csv")}
+            content["postprocessing"] = _chosen(folder / "postprocessing.json")
         return cls(folder, **content)
 
     @property
     def predictions(self) -> Path:
         """Folder of the predicted label maps."""
         return Path(self.summary["predictions"]) if "predictions" in self.summary else self.folder / "predictions"
+
+    @cached_property
+    def unusable(self) -> dict[str, str]:
+        """Case -> why it has no prediction that could be scored."""
+        gone = dict.fromkeys(self.summary.get("missing") or (), "no prediction")
+        return {**gone, **(self.summary.get("unusable") or {})}
 
     @property
     def name(self) -> str:
@@ -234,6 +244,18 @@ def _config(text: str, path: Path) -> Config | None:
         return from_dict(yaml.safe_load(text), str(path))
     except (ConfigError, yaml.YAMLError, TypeError, AttributeError):
         return None
+
+
+def _chosen(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: is no JSON ({error}); choose again with `medseg postprocess {path.parent}`, or remove it") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: holds no steps; choose again with `medseg postprocess {path.parent}`, or remove it")
+    return found
 
 
 def _environment(path: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medseg.evaluation.report.source import Source
-from medseg.html import Axis, Column, Estimate, Number, boxes, figure, figures, folded, forest, interval, number, section, table
+from medseg.html import Axis, Column, Estimate, Markup, Number, boxes, figure, figures, folded, forest, interval, number, section, table
 
 HEADLINE = ("dice", "nsd", "hd95", "lesion_f1")
 """Shown beside the primary metric, where they were computed."""
@@ -23,7 +23,7 @@ def summary(source: Source) -> str:
         _headline(source),
         figures(_forest(source), *_boxes(source)),
         folded(f"All {len(source.metrics)} metrics with spread, counts and intervals", _everything(source)),
-        note="Mean over cases with its 95 % interval. Hover or focus a heading for its definition; click it to sort.",
+        note="Mean over cases, below it its 95 % interval. Hover or focus a heading for its definition; click it to sort.",
     )
 
 
@@ -48,40 +48,52 @@ def _headline(source: Source) -> str:
     metrics = headline_metrics(source)
     columns = [Column("class")]
     columns += [Column(source.title(name), source.definition(name), csv=name) for name in metrics]
+    several = len(source.classes) > 1
+    added = " The last row adds up the classes." if several else ""
     counts = {
-        "n": "Cases in the mean of the primary metric.",
-        "both empty": "Cases in which prediction and reference lack the class.",
-        "missed": "Cases whose prediction lacks a class that the reference has.",
-        "invented": "Cases whose prediction has a class that the reference lacks.",
+        "cases": "Cases in the mean of the primary metric" + ("; in the last row all cases." if several else "."),
+        "both empty": "Cases in which prediction and reference lack the class." + added,
+        "missed": "Cases whose prediction lacks a class that the reference has." + added,
+        "invented": "Cases whose prediction has a class that the reference lacks." + added,
     }
+    empty = any(source.aggregate(source.primary, name).get("n_both_empty") for name in source.classes)
+    if not empty:
+        del counts["both empty"]
     columns += [Column(name, tip) for name, tip in counts.items()]
     rows: list[list[Any]] = []
     for name in source.classes:
         cells: list[Any] = [name]
         for metric in metrics:
             one = source.aggregate(metric, name)
-            cells.append(Number(one.get("mean"), mean_text(source, one, metric)))
+            cells.append(_mean_cell(source, one, metric))
         of_class = source.per_class(name)
         missed = sum(row.pred_empty and not row.ref_empty for row in of_class)
         invented = sum(row.ref_empty and not row.pred_empty for row in of_class)
         primary = source.aggregate(source.primary, name)
-        rows.append([*cells, primary.get("n_valid", 0), primary.get("n_both_empty", 0), missed, invented])
+        both_empty = [primary.get("n_both_empty", 0)] if empty else []
+        rows.append([*cells, primary.get("n_valid", 0), *both_empty, missed, invented])
     strong = []
-    if len(source.classes) > 1:
+    if several:
         cells = [_MEANS]
         for metric in metrics:
             one = source.aggregate(metric)
-            cells.append(Number(one.get("mean"), mean_text(source, one, metric)))
-        rows.append([*cells, *(sum(row[at] for row in rows) for at in range(-4, 0))])
+            cells.append(_mean_cell(source, one, metric))
+        rows.append([*cells, len(source.cases), *(sum(row[at] for row in rows) for at in range(1 - len(counts), 0))])
         strong = [len(rows) - 1]
     return table(columns, rows, name="summary", strong=strong)
+
+
+def _mean_cell(source: Source, one: Mapping[str, Any], metric: str) -> Number:
+    """The interval stands below the mean, so that the table fits the page."""
+    mean, _, confidence = mean_text(source, one, metric).partition(" ")
+    return Number(one.get("mean"), Markup(f'{mean} <span class="under">{confidence}</span>' if confidence else mean))
 
 
 def _everything(source: Source) -> str:
     columns = [
         Column("metric"),
         Column("class"),
-        Column("n", "Values in the mean."),
+        Column("n", "Cases in the mean" + ("." if len(source.classes) == 1 else f"; in the {_MEANS} values, one a case and class.")),
         Column("mean"),
         Column("95 % interval", "Percentile bootstrap of the mean: patients are resampled where they are known, else cases."),
         Column("t interval", "95 %, only below 30 patients or cases, where the bootstrap is too narrow."),
@@ -90,7 +102,7 @@ def _everything(source: Source) -> str:
         Column("quartiles", "25th and 75th percentile."),
         Column("worst 5 %", source.summary.get("definitions", {}).get("worst", "The 5th percentile from the worse end.")),
         Column("both empty", "Cases in which prediction and reference lack the class."),
-        Column("penalised", "Values that are the penalty of a structure that only one of the masks has."),
+        Column("penalised", "Penalties of structures that only one of the masks has, and all values of cases without a usable prediction."),
         Column("mean without penalised", "To be read beside the mean, never instead: it forgives what was missed."),
         Column("failed", "Dice below 0.1."),
     ]
@@ -107,7 +119,7 @@ def _everything(source: Source) -> str:
                 [
                     source.title(metric),
                     name or _MEANS,
-                    one.get("n_valid", 0),
+                    one.get("n_valid", 0) if name else Number(one.get("n_valid", 0), f"{one.get('n_valid', 0)} (cases x classes)"),
                     shown["mean"],
                     interval(one.get("low"), one.get("high"), digits),
                     interval(one.get("t_low"), one.get("t_high"), digits),

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from medseg.evaluation.report.picture import area, grey, jpeg, outline, window
-from medseg.evaluation.report.slices import View
+from medseg.evaluation.report.slices import Opens, View
 from medseg.html import Markup
 
 _SHAPES = {2: ((2400, 82), (1400, 82), (1000, 80), (720, 78), (480, 72), (320, 65)), 3: ((512, 85), (384, 80), (288, 75), (192, 70))}
@@ -29,7 +29,7 @@ class Made:
     of: int
 
 
-def make_viewer(view: View, key: str, caption: str, channels: tuple[int, ...], budget: int) -> Made:
+def make_viewer(view: View, key: str, caption: str, channels: tuple[int, ...], budget: int, opens: Opens = "error") -> Made:
     """Draw a case.
 
     Args:
@@ -38,8 +38,9 @@ def make_viewer(view: View, key: str, caption: str, channels: tuple[int, ...], b
         caption: Finished HTML.
         channels: One channel to show in grey, or three as colours.
         budget: Bytes that it may take; slices are made smaller, then fewer, until they fit.
+        opens: At which slice it opens: that of the largest area of error or of the reference.
     """
-    chosen, first = view.choose()
+    chosen, first = view.choose(opens)
     ends, rule = _window(view, channels)
     planes = [(at, _masks(view, at)) for at in chosen]
     slices: list[dict[str, str]] = []

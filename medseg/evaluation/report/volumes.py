@@ -23,11 +23,8 @@ def volumes(source: Source) -> str:
     found = {name: rows for name, rows in found.items() if rows}
     if not found:
         return ""
-    drawn = [
-        chart
-        for name, rows in list(found.items())[:MOST_CLASSES]
-        for chart in (_scatter(source, name, rows), _bland_altman(source, name, rows))
-    ]
+    shown = list(found.items())[:MOST_CLASSES]
+    drawn = [draw(source, name, rows) for draw in (_scatter, _bland_altman) for name, rows in shown]
     what = "areas" if source.flat else "volumes"
     note = (
         f"Predicted against reference {what} in {source.volume_unit}, a point a case; cases in which both are empty are left out. "

@@ -32,7 +32,7 @@ def write_bundle(saved: SavedRun, folder: Path, card: str, licence: str) -> Chec
 
     Args:
         saved: The run.
-        folder: New, or empty.
+        folder: New, or one that is replaced.
         card: The model card, in Markdown.
         licence: Its licence: a text, or its name.
 
@@ -57,9 +57,7 @@ def write_bundle(saved: SavedRun, folder: Path, card: str, licence: str) -> Chec
         write_text(started / "docs" / "README.md", _readme(saved, card))
         write_text(started / "LICENSE", licence.rstrip() + "\n")
         started.chmod(0o755)
-        if folder.is_dir():
-            folder.rmdir()
-        started.rename(folder)
+        _put(started, folder)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written to ({error.strerror}); give another folder") from error
     finally:
@@ -142,6 +140,21 @@ Label maps are written in the grid of the images and in the data set's label val
 
 {stated}
 """
+
+
+def _put(made: Path, folder: Path) -> None:
+    """Give a folder its name; one that has it is removed, but never before."""
+    if not folder.is_dir():
+        made.rename(folder)
+        return
+    replaced = made.with_name(f"{made.name}.replaced")
+    folder.rename(replaced)
+    try:
+        made.rename(folder)
+    except OSError:
+        replaced.rename(folder)
+        raise
+    shutil.rmtree(replaced)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

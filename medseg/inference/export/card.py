@@ -16,6 +16,11 @@ NOT_STATED = "not stated"
 SHOWN = ("dice", "lesion_f1", "hd95", "nsd_1mm", "volume_difference_ml", "absolute_volume_difference_ml")
 """Metrics of the card besides the primary one, where the run computed them."""
 
+FEW = 30
+"""Patients below which a bootstrap's interval is too narrow."""
+
+UNSCORED = "Not scored with this post-processing; run `medseg evaluate RUN`, then export again."
+
 _SPLITS = {
     "test": "test cases, which neither trained the network nor chose anything",
     "val": "validation cases, which also chose the checkpoint and any post-processing: the figures are optimistic",
@@ -40,15 +45,21 @@ def read_evaluation(run: Path) -> dict[str, Any] | None:
     return summary
 
 
+def is_of(summary: Mapping[str, Any], saved: SavedRun) -> bool:
+    """Whether a summary's scores are those of the network with the post-processing that it has now."""
+    return summary.get("postprocessing") == (None if saved.postprocessing is None else saved.postprocessing.to_dict())
+
+
 def model_card(saved: SavedRun, summary: Mapping[str, Any] | None, licence: str | None) -> str:
     """A model card in Markdown, from what the run remembers and how it was scored.
 
     Args:
         saved: The run.
-        summary: Its `evaluation/summary.json`; None: not evaluated.
+        summary: Its `evaluation/summary.json`; None: not evaluated. Scores with another post-processing than the run's are not printed.
         licence: Its licence; None: not stated.
     """
     config = saved.config
+    scored = summary is not None and is_of(summary, saved)
     parts = [
         f"# {config.name}",
         f"A {saved.spatial_dims}-D segmentation network, trained and packed with medseg {medseg.__version__}.",
@@ -56,8 +67,8 @@ def model_card(saved: SavedRun, summary: Mapping[str, Any] | None, licence: str 
         _section("Data", _data(saved)),
         _section("Classes", _classes(saved)),
         _section("Network and training", _training(saved)),
-        _section("Performance", _performance(summary)),
-        _section("Limits", _limits(saved, summary)),
+        _section("Performance", _performance(summary) if summary is None or scored else [UNSCORED]),
+        _section("Limits", _limits(saved, summary if scored else None)),
         _section("Licence", [licence.strip() if licence else NOT_STATED]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -74,6 +85,7 @@ def _intended_use(saved: SavedRun) -> list[str]:
 def _data(saved: SavedRun) -> list[str]:
     data = saved.config.data
     spacing = "as in each image" if data.spacing is None else f"{_times(data.spacing)} mm"
+    folds = f"0 to {data.folds - 1}" if data.split_file is None else "the split file"
     normalisation = data.normalisation if isinstance(data.normalisation, str) else ", ".join(data.normalisation)
     return _list(
         {
@@ -81,7 +93,7 @@ def _data(saved: SavedRun) -> list[str]:
             "Channels, in this order": ", ".join(saved.channels),
             "Voxel size that the network sees": spacing,
             "Intensities": normalisation,
-            "Fold that validated": f"{data.fold + 1} of {data.folds}" if data.split_file is None else f"{data.fold + 1} of a given split",
+            "Fold that validated": f"fold {data.fold} of {folds}",
             "Held out for the test": f"{data.test_fraction:.0%} of the patients, and whatever the data set itself sets apart",
         }
     )
@@ -122,13 +134,14 @@ def _performance(summary: Mapping[str, Any] | None) -> list[str]:
     lines += ["| class | metric | mean | 95 % interval | n | both empty |", "| --- | --- | --- | --- | --- | --- |"]
     for name in shown:
         for one in (one for one in metrics.values() if one["metric"] == name):
-            low, high = (one.get("low"), one.get("high")) if one.get("t_low") is None else (one["t_low"], one["t_high"])
+            low, high = one.get("low"), one.get("high")
             interval = NOT_STATED if low is None or high is None else f"{_number(low)} to {_number(high)}"
             of_class = "all classes" if one["class_name"] is None else _cell(one["class_name"])
             lines.append(f"| {of_class} | {name} | {_number(one['mean'])} | {interval} | {one['n_valid']} | {one['n_both_empty']} |")
     definitions = summary.get("definitions", {})
-    explained = [f"- {key}: {definitions[key]}" for key in ("empty", *shown, "interval") if key in definitions]
-    return [*lines, "", *explained] if explained else lines
+    explained = [f"- {key}: {definitions[key]}" for key in ("empty", *shown) if key in definitions]
+    few = "" if groups is None or groups >= FEW else f"; of fewer than {FEW} it is too narrow"
+    return [*lines, "", *explained, f"- interval: percentile bootstrap of the mean, patients (groups) resampled{few}"]
 
 
 def _limits(saved: SavedRun, summary: Mapping[str, Any] | None) -> list[str]:

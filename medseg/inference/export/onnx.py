@@ -27,8 +27,8 @@ def write_onnx(saved: SavedRun, path: Path) -> Checked:
     """Export the network, compare it in ONNX Runtime with itself, and write it atomically.
 
     The input is `image` (B, C, *spatial), the output `logits` (B, C', *spatial), both float32; auxiliary heads are left out. Batch and
-    spatial axes are dynamic, and two shapes compared, where the network allows it; else the window's size is fixed, as the file's
-    metadata then says.
+    spatial axes are dynamic, named batch, (depth,) height and width, and two shapes compared, where the network allows it; else the
+    window's size is fixed, as the file's metadata then says.
 
     Raises:
         RunError: A package is missing, the network cannot be exported, or the copy differs.
@@ -56,7 +56,7 @@ def write_onnx(saved: SavedRun, path: Path) -> Checked:
 
 def _export(network: Deployed, shape: tuple[int, ...], path: Path, dynamic: bool) -> None:
     """Write the file, by the exporter that proves which sizes an exported graph holds for."""
-    axes = {axis: torch.export.Dim.DYNAMIC for axis in range(len(shape)) if axis != 1}
+    axes = dict(zip((0, *range(2, len(shape))), _axes(len(shape) - 2), strict=True))
     level = logging.getLogger("torch.onnx").level
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit\..* is deprecated")  # torch's own use of it
@@ -77,10 +77,20 @@ def _export(network: Deployed, shape: tuple[int, ...], path: Path, dynamic: bool
             logging.getLogger("torch.onnx").setLevel(level)
 
 
+def _axes(spatial_dims: int) -> tuple[str, ...]:
+    """Names of the open axes, as `trtexec --minShapes` and others ask for them."""
+    return ("batch", *("depth", "height", "width")[-spatial_dims:])
+
+
 def _annotate(path: Path, notes: dict[str, str]) -> None:
+    """Name the axes of the logits as those of the image, and write the notes."""
     import onnx
 
     model = onnx.load(path)
+    image, logits = (value.type.tensor_type.shape.dim for value in (model.graph.input[0], model.graph.output[0]))
+    for mine, given in zip(logits, image, strict=True):
+        if given.dim_param:  # the exporter knows an output's size as a formula of the input's; at sizes that a network takes they are equal
+            mine.dim_param = given.dim_param
     onnx.helper.set_model_props(model, notes)
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -28,8 +28,6 @@ from medseg.inference.postprocessing import Postprocessing
 if TYPE_CHECKING:
     from medseg.inference.load import SavedRun
 
-SUFFIX = ".medseg"
-
 FORMAT = 1
 """Version of the package's layout."""
 
@@ -117,7 +115,8 @@ def _check_members(path: Path, file: zipfile.ZipFile) -> None:
     names = [member.filename for member in file.infolist()]
     if sorted(names) != sorted((DESCRIPTION, WEIGHTS, CARD, LICENCE)):
         raise RunError(
-            f"{path}: is no model package, or truncated: it must hold {DESCRIPTION}, {WEIGHTS}, {CARD} and {LICENCE}, and nothing else"
+            f"{path}: is no model package, or truncated: it must hold {DESCRIPTION}, {WEIGHTS}, {CARD} and {LICENCE}, and nothing else; "
+            "copy it again"
         )
     for member in file.infolist():
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -12,7 +12,6 @@ from torch import Tensor
 from medseg.inference.sliding_window.layout import Layout, Start, at_once
 from medseg.inference.sliding_window.memory import Notify, out_of_memory
 
-
 _CACHED = 2**18  # voxels
 
 
@@ -127,7 +126,7 @@ class Accumulator:
 
     def _channels(self, logits: Tensor) -> int:
         """How many channels are weighted at a time: so few on a CPU that they are still in its cache when they are added."""
-        return max(1, _CACHED // logits[0].numel()) if self.device.type == "cpu" else len(logits)
+        return min(len(logits), max(1, _CACHED // logits[0].numel())) if self.device.type == "cpu" else len(logits)
 
     def _shape(self, rows: int) -> tuple[int, ...]:
         return tuple(rows if axis == self.axis else size for axis, size in enumerate(self.layout.image))

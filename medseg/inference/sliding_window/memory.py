@@ -34,13 +34,3 @@ def or_on_cpu(step: Callable[[Tensor], Tensor], part: Tensor) -> Tensor:
         if part.device.type == "cpu" or not out_of_memory(error):
             raise
     return step(part.cpu())
-
-
-import ctypes
-
-_LIBC = ctypes.CDLL(None)
-
-
-def release() -> None:
-    _LIBC.malloc_trim(0)
-_LIBC.mallopt(-3, 32*2**20); _LIBC.mallopt(-1, 2**30)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medseg.inference.sliding_window.accumulation import Accumulator
 from medseg.inference.sliding_window.forward import Forward
 from medseg.inference.sliding_window.layout import Blending, Layout, Start, importance_map
-from medseg.inference.sliding_window.memory import Notify, notice, out_of_memory, release
+from medseg.inference.sliding_window.memory import Notify, notice, out_of_memory
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,14 @@ def stream_logits(
     while done < len(starts):
         batch = starts[done : done + batches.size]
         yield from sums.finished(batch[0][axis])  # not beside the memory of the network
+        # The logits before stay until then: a heap that is emptied after every batch is given back, and asked for again page by page.
         logits = batches.predict(batch)
         if logits is None:
             continue
         for start, part in zip(batch, logits, strict=True):
             yield from sums.finished(start[axis])
             sums.add(start, part)
-        del logits, part
         done += len(batch)
-        #release()
     yield from sums.finished(layout.image[axis])
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import pytest
 
 from medseg.evaluation.compare import Comparison, compare
 from medseg.evaluation.compare.runs import ScoredRun
-from medseg.evaluation.compare.verdicts import sentences, verdict
-from medseg.metrics import MetricOptions, aggregate
+from medseg.evaluation.compare.verdicts import cautions, repetitions, sentences, signed, verdict
+from medseg.metrics import MetricOptions, Row, aggregate
 
 from .conftest import MakeRun
 
 FOCAL = ("loss.terms=[{name: focal}]",)
+CASES = tuple(f"case{at:02d}" for at in range(40))
 PHRASE = "difference between two trained models, not between losses"
 
 
@@ -67,6 +69,42 @@ class TestEmptyMasks:
         assert (values[0][0, 0, 0], values[1][0, 0, 0]) == (1.0, 0.0)
         assert np.isnan(values[0][0, 1, 0])
         assert comparison.tables["hd95"].values[0][0, 0, 0] == 0.0  # the best distance
+
+    def test_the_own_mean_is_that_of_the_own_report(self, make_run: MakeRun) -> None:
+        empty = ("case00", "case01")
+        runs = [make_run("silent", ref_empty=empty, pred_empty=empty), make_run("alarmed", overrides=FOCAL, ref_empty=empty)]
+        comparison = compare(runs)
+        for name in (None, "lesion"):
+            alone = aggregate(ScoredRun.read(runs[0]).rows)["dice" if name is None else "dice/lesion"]
+            one = comparison.mean(0, "dice", name)
+            assert one.own == pytest.approx(alone.mean)
+            assert one.interval.estimate > one.own
+        assert (comparison.mean(0, "dice", "lesion").own_cases, comparison.mean(1, "dice", "lesion").own_cases) == (38, 40)
+
+    def test_the_rule_of_the_comparison_is_said(self, make_run: MakeRun) -> None:
+        said = compare([make_run("a"), make_run("b", overrides=FOCAL)]).definitions["empty"]
+        assert "excluded only where all compared runs are empty" in said
+        assert "excluded from the mean" not in said
+        assert "distances the diagonal" in said
+        best = MetricOptions(both_empty="best")
+        said = compare([make_run("a", options=best), make_run("b", overrides=FOCAL, options=best)]).definitions["empty"]
+        assert "excluded" not in said
+
+    def test_a_failed_prediction_of_an_empty_class_counts_as_it_stands(self, make_run: MakeRun) -> None:
+        def fail(rows: list[Row]) -> list[Row]:
+            hit = ("case00", "lesion")
+            return [
+                replace(row, value=0.0, penalised=row.metric == "dice") if (row.case_id, row.class_name) == hit else row for row in rows
+            ]
+
+        empty = ("case00",)
+        failed = make_run("failed", ref_empty=empty, pred_empty=empty, change=fail)
+        right = make_run("right", overrides=FOCAL, ref_empty=empty, pred_empty=empty)
+        comparison = compare([failed, right])
+        one, other = comparison.mean(0, "dice", "lesion"), comparison.mean(1, "dice", "lesion")
+        assert (one.both_empty, one.rewarded, one.penalised, one.missed, one.cases) == (0, 0, 1, 0, 40)
+        assert (other.both_empty, other.rewarded) == (1, 1)
+        assert (comparison.tables["dice"].values[0][0, 0, 0], comparison.tables["dice"].values[1][0, 0, 0]) == (0.0, 1.0)
 
     def test_missed_structures_and_penalties_are_counted(self, make_run: MakeRun) -> None:
         comparison = compare([make_run("a", pred_empty=("case04", "case05")), make_run("b", overrides=FOCAL)])
@@ -137,6 +175,44 @@ class TestTests:
         runs = [make_run(name, seed, overrides=more) for name, more in (("a", ()), ("b", FOCAL)) for seed in range(3)]
         assert "practically equal" in words(compare(runs, margin=0.03))
         assert "practically equal" not in words(compare(runs, margin=0.0001))
+
+    def test_differences_of_shares_are_cut_at_one_and_then_said_to_be_unusable(self, make_run: MakeRun) -> None:
+        runs = [
+            make_run(name, seed, level=0.1 + 0.8 * seed, overrides=more, cases=CASES[:6])
+            for name, more in (("a", ()), ("b", FOCAL))
+            for seed in (0, 1)
+        ]
+        comparison = compare(runs)
+        (pair,) = comparison.tests
+        assert pair.t is not None
+        for one in (pair.difference, pair.narrow, pair.t):
+            assert -1 <= one.low <= one.high <= 1
+        assert (pair.difference.low, pair.difference.high) == (-1, 1)
+        assert "no usable interval from 2 runs" in words(comparison)
+        assert "[-1.000, 1.000]" not in words(comparison)
+        assert "2 runs of a method are too few to give an interval of the difference." in cautions(comparison)
+        distances = [one for one in comparison.explored if one.metric == "hd95"]
+        assert max(one.difference.high for one in distances) > 1  # mm have no such end
+
+    def test_the_same_predictions_are_identical(self, make_run: MakeRun) -> None:
+        runs = [make_run("same", config=False) for _ in range(2)]
+        comparison = compare(runs)
+        assert comparison.tests[0].identical
+        assert verdict(comparison, comparison.tests[0]) == "identical in every case"
+        assert signed(comparison, comparison.tests[0]).endswith(": 0.000 [0.000, 0.000]")
+        equal = compare(runs, margin=0.01)
+        assert "identical in every case, and practically equal" in verdict(equal, equal.tests[0])
+        other = compare([runs[0], make_run("other", config=False)])
+        assert not other.tests[0].identical
+
+    def test_folders_are_called_folders(self, make_run: MakeRun) -> None:
+        comparison = compare([make_run("a", config=False), make_run("b", config=False, level=0.85)])
+        said = " ".join([words(comparison), *cautions(comparison)])
+        assert "difference between two folders" in said
+        assert "train" not in said.replace("no training is known", "").replace("before training", "")
+        assert repetitions(comparison, 0) == "a folder"
+        mixed = compare([make_run("a"), make_run("b", config=False)])
+        assert any("One training run of a:" in one for one in cautions(mixed))
 
     def test_the_correction_is_over_all_pairs(self, make_run: MakeRun) -> None:
         runs = [make_run(name, 0, overrides=(f"optimizer.params.lr=0.{at}",)) for at, name in enumerate("abcd", 1)]

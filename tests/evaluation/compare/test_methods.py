@@ -6,6 +6,7 @@ import pytest
 
 from medseg.errors import RunError
 from medseg.evaluation.compare.methods import NOT_THE_METHOD, group_runs
+from medseg.evaluation.compare.naming import LONGEST, method_names
 from medseg.evaluation.compare.runs import ScoredRun
 
 from .conftest import MakeRun
@@ -46,7 +47,7 @@ class TestGroups:
     def test_a_fine_tuned_run_is_another_method(self, make_run: MakeRun) -> None:
         scratch, tuned = make_run("a"), make_run("a", 1)
         (tuned / "transfer.csv").write_text("tensor\n")
-        assert [name for name, _ in grouped(scratch, tuned)[0]] == ["a", "finetuned=True"]
+        assert [name for name, _ in grouped(scratch, tuned)[0]] == ["a", "a, finetuned"]
 
     def test_an_evaluated_folder_is_a_method_of_its_own(self, make_run: MakeRun) -> None:
         other = make_run("nnunet", config=False)
@@ -60,6 +61,54 @@ class TestNames:
         assert "bce+dice, lr=0.003" in names[0]
         assert "lr=0.5" in names[1]
         assert names[2].startswith("focal")
+
+    def test_a_shared_name_stays_where_others_have_their_own(self, make_run: MakeRun) -> None:
+        runs = [make_run("unet"), make_run("unet", overrides=("optimizer.params.lr=0.5",)), make_run("focal", overrides=(FOCAL,))]
+        assert [name for name, _ in grouped(*runs)[0]] == ["unet, lr=0.003", "unet, lr=0.5", "focal"]
+
+    def test_the_settings_of_a_loss_term_are_told(self, make_run: MakeRun) -> None:
+        terms = [f"loss.terms=[{{name: dice}}, {{name: focal, weight: {weight}}}]" for weight in (0.25, 0.75)]
+        assert [name for name, _ in grouped(*(make_run("a", overrides=(one,)) for one in terms))[0]] == ["weight=0.25", "weight=0.75"]
+
+    def test_the_names_of_seeds_are_cut_to_what_they_share(self, make_run: MakeRun) -> None:
+        runs = [make_run(f"{loss}-s{seed}", seed, overrides=more) for loss, more in (("base", ()), ("focal", (FOCAL,))) for seed in (0, 1)]
+        assert grouped(*runs)[0] == [("base", [0, 1]), ("focal", [0, 1])]
+
+    def test_folders_of_the_same_name_are_told_by_their_paths(self, make_run: MakeRun, tmp_path: Path) -> None:
+        moved = []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            moved.append(make_run(name, config=False).rename(tmp_path / name / "scores"))
+        assert [name for name, _ in grouped(*moved)[0]] == ["one", "two"]
+
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            (["a" * 60 + "-left", "a" * 60 + "-right"], ["left", "right"]),
+            (["left-" + "a" * 60, "right-" + "a" * 60], ["left", "right"]),
+            (["a", "a"], ["a #1", "a #2"]),
+        ],
+    )
+    def test_common_ends_of_long_names_are_dropped(self, given: list[str], expected: list[str]) -> None:
+        assert method_names([[name] for name in given], [{} for _ in given], [None for _ in given]) == expected
+
+    def test_names_are_short_and_never_equal(self) -> None:
+        settings = [
+            {
+                "optimizer.name": "adamw",
+                "network.params.channels": [16, 32, 64, 128, 256, 320, at],
+                "augment.params.scale": 0.1 * at,
+                "x": at // 2,
+            }
+            for at in range(5)
+        ]
+        names = method_names([["same"]] * 5, settings, [None] * 5)
+        assert len(set(names)) == 5
+        assert max(map(len, names)) <= LONGEST
+        words = [[f"{'x' * 20}{at}{'y' * 30}"] for at in range(3)]
+        cut = method_names(words, [{}] * 3, [None] * 3)
+        assert len(set(cut)) == 3
+        assert max(map(len, cut)) <= LONGEST + 3
 
 
 class TestRefusals:

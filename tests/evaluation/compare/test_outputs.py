@@ -90,6 +90,30 @@ class TestFiles:
         assert "significantly better" in text
         assert "comparison.html" in text
 
+    @pytest.mark.parametrize("width", [80, 100, 160])
+    def test_the_terminal_cuts_nothing_and_tells_methods_apart(self, make_run: MakeRun, tmp_path: Path, width: int) -> None:
+        names = [f"a_rather_long_name_of_a_method_{end}" for end in ("one", "two")]
+        runs = [make_run(name, overrides=more, ref_empty=("case00",)) for name, more in zip(names, ((), FOCAL), strict=True)]
+        console = Console(file=io.StringIO(), width=width)
+        compare_runs(runs, tmp_path / "out", console=console)
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        table = [line for line in text.splitlines() if line.startswith(("\u2502", "\u2503", "|"))]
+        assert all(heading in " ".join(table) for heading in ("method", "rank", "own mean (n)", "missed", "invented", "both empty"))
+        assert "\u2026" not in text
+        assert all(name in text for name in names)
+
+    def test_the_own_mean_stands_in_every_file(self, make_run: MakeRun, tmp_path: Path) -> None:
+        runs = [make_run("a", ref_empty=("case00",), pred_empty=("case00",)), make_run("b", overrides=FOCAL, ref_empty=("case00",))]
+        compare_runs(runs, tmp_path / "out")
+        assert "own mean (n)" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+        assert "own mean (n)" in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+        mean = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))["means"][0]
+        with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
+            line = next(csv.DictReader(file))
+        assert float(line["own_mean"]) == pytest.approx(mean["own"], abs=1e-6)
+        assert float(line["own_mean"]) < float(line["mean"])
+        assert line["own_cases"] == "40"
+
 
 class Reader(HTMLParser):
     """Headings, and whether every tag is closed."""
@@ -186,3 +210,26 @@ class TestPage:
         result = subprocess.run([*command, "--dump-dom", page], capture_output=True, text=True, timeout=60, check=True)
         assert "CONSOLE" not in result.stderr
         assert 'id="tip"' in result.stdout  # the page's script ran
+
+    @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+    def test_the_first_tables_fit_the_page(self, make_run: MakeRun, tmp_path: Path) -> None:
+        shared = {"cases": [f"case{at:02d}" for at in range(8)], "ref_empty": ("case00", "case01")}
+        names = [f"unet_with_a_long_name_{end}" for end in ("one", "two", "three")]
+        more = ({"pred_empty": ("case00",)}, {}, {})
+        runs = [
+            make_run(name, overrides=(f"optimizer.params.lr=0.{at}",), **shared, **one)
+            for at, (name, one) in enumerate(zip(names, more, strict=True), 1)
+        ]
+        compare_runs(runs, tmp_path / "out")
+        page = tmp_path / "out" / "comparison.html"
+        text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+        probe = (
+            "<script>document.body.dataset.wide = ['leaderboard', 'classes', 'pairs'].filter((name) => "
+            "(table => table.offsetWidth > table.parentElement.clientWidth)(document.getElementById('table-' + name))).join(' ') || 'none';"
+            "</script></body>"
+        )
+        page.write_text(text.replace("</body>", probe), encoding="utf-8")
+        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+        size = "--window-size=1200,900"
+        result = subprocess.run([*command, size, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=60, check=True)
+        assert 'data-wide="none"' in result.stdout

@@ -54,6 +54,20 @@ window.addEventListener("load", () => {
   dot.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
   found.hover = tip.textContent;
 
+  const cut = (name) => {
+    const sheet = document.getElementById("table-" + name).closest(".sheet"), box = sheet.firstElementChild;
+    const aside = document.querySelector(".tools[data-for=table-" + name + "] .aside");
+    const wider = box.scrollWidth > box.clientWidth, shadow = getComputedStyle(sheet, "::after").position;
+    return [wider, sheet.classList.contains("more-right"), !aside.hidden, shadow];
+  };
+  found.fits = cut("summary");
+  found.cut = cut("cases");
+  const scrolled = document.getElementById("table-cases").parentNode, first = scrolled.querySelector("td");
+  found.reached = scrolled.tabIndex;
+  const before = first.getBoundingClientRect().left;
+  scrolled.scrollLeft = 1e6; scrolled.dispatchEvent(new Event("scroll"));
+  found.stays = first.getBoundingClientRect().left - before;
+  found.ended = [scrolled.parentNode.classList.contains("more-right"), scrolled.parentNode.classList.contains("more-left")];
   const table = document.getElementById("table-cases"), column = 2;
   const values = () => [...table.tBodies[0].rows].map((row) => row.cells[column].dataset.v);
   table.tHead.rows[0].cells[column].querySelector("button").click();
@@ -176,6 +190,15 @@ class TestReport:
         assert lines[0].startswith("case,class,dice,")
         assert len(lines) == 15
         assert any(line.startswith('perfect,"small, ""x""",1.0,') for line in lines)
+
+    def test_the_summary_fits_the_page(self, found: dict[str, Any]) -> None:
+        assert found["fits"][:3] == [False, False, False]
+
+    def test_a_wider_table_shows_that_it_scrolls_and_keeps_its_first_column(self, found: dict[str, Any]) -> None:
+        assert found["cut"] == [True, True, True, "absolute"]
+        assert found["reached"] == 0
+        assert abs(found["stays"]) < 1
+        assert found["ended"] == [False, True]
 
     def test_nothing_sticks_out_of_the_window(self, found: dict[str, Any]) -> None:
         assert found["wide"] <= 0

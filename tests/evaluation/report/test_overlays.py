@@ -19,7 +19,8 @@ from medseg.evaluation.report.overlays import overlays
 from medseg.evaluation.report.reader import Reader
 from medseg.evaluation.report.slices import View
 from medseg.evaluation.report.source import Source
-from medseg.evaluation.report.viewer import best_channel, make_viewer
+from medseg.evaluation.report.viewer import Made, best_channel, make_viewer
+from medseg.html import Markup
 from tests.evaluation.report.made import CASES, CLASSES, make_evaluation, maps
 
 
@@ -156,7 +157,54 @@ class TestSection:
     def test_folders_that_moved_leave_a_reason(self, volumes: Path) -> None:
         source = Source.open(volumes)
         gone = dataclasses.replace(source, summary={**source.summary, "references": "/nowhere"})
-        assert "No pictures: /nowhere: the folder of references does not exist" in overlays(gone).html
+        html = unescape(overlays(gone).html)
+        assert "No pictures: /nowhere: the folder of references does not exist" in html
+        assert "Put the files back, or score them where they are now with `medseg evaluate`" in html
+        assert f"`medseg report {volumes}` again" in html
+
+    def test_a_run_whose_data_moved_says_where_to_set_it(self, volumes: Path, tmp_path: Path) -> None:
+        config = load_config("openms", ["data.root=/nowhere"])
+        run = dataclasses.replace(Source.open(volumes), config=config, folder=tmp_path)
+        html = overlays(run).html
+        assert "No pictures: /nowhere: there is no such folder" in html
+        assert f"set data.root in {tmp_path / 'config.yaml'} to where they are now" in html
+        gone = dataclasses.replace(run, summary={**run.summary, "predictions": "/nowhere"})
+        assert f"make them again with `medseg evaluate {tmp_path}`" in overlays(gone).html
+
+    @pytest.mark.parametrize(
+        ("images", "why"), [(None, "was not told where the images are"), ("/nowhere", "the folder of images is no longer there")]
+    )
+    def test_without_images_the_masks_are_shown_and_that_is_said(self, volumes: Path, images: str | None, why: str) -> None:
+        source = Source.open(volumes)
+        html = overlays(dataclasses.replace(source, summary={**source.summary, "images": images})).html
+        assert "Masks without images: " in html
+        assert why in html
+        assert len(slices(html)) == 8
+        assert "Masks without images" not in overlays(source).html
+
+    def test_cases_that_are_all_gone_leave_one_reason(self, volumes: Path, tmp_path: Path) -> None:
+        (tmp_path / "labels").mkdir()
+        (tmp_path / "labels" / "other.nii.gz").write_bytes(b"")
+        source = Source.open(volumes)
+        made = overlays(dataclasses.replace(source, summary={**source.summary, "references": str(tmp_path / "labels")}))
+        assert "No pictures: none of the 5 cases to show could be read: " in made.html
+        assert 'class="legend"' not in made.html
+
+    def test_nothing_to_show_is_said(self, volumes: Path) -> None:
+        source = Source.open(volumes)
+        rows = [dataclasses.replace(row, value=float("nan"), ref_empty=False) for row in source.rows]
+        assert "No pictures: no case has a class to show" in overlays(dataclasses.replace(source, rows=rows)).html
+
+    def test_good_cases_open_at_the_reference_and_bad_ones_at_the_error(self, volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        found: set[tuple[str, str]] = set()
+
+        def seen(view: View, key: str, caption: str, channels: tuple[int, ...], budget: int, opens: str) -> Made:
+            found.add((re.findall(r"<b>(\w+):", caption)[0], opens))
+            return Made(Markup(""), "", 1, 1)
+
+        monkeypatch.setattr(module, "make_viewer", seen)
+        overlays(Source.open(volumes))
+        assert found == {("best", "reference"), ("median", "reference"), ("worst", "error"), ("empty", "error")}
 
     def test_a_damaged_case_leaves_a_reason_and_the_others(self, tmp_path: Path) -> None:
         folder = make_evaluation(tmp_path, scores=False)

@@ -99,7 +99,15 @@ class TestSummary:
         assert big[1] == f"{one['mean']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
         assert big[5:] == ["6", "1", "1", "1"]
         assert mean[0] == "mean over classes"
-        assert mean[5:] == [str(int(a) + int(b)) for a, b in zip(big[5:], small[5:], strict=True)]
+        assert head[5:] == ["cases", "both empty", "missed", "invented"]
+        assert mean[5:] == [str(len(CASES)), *(str(int(a) + int(b)) for a, b in zip(big[6:], small[6:], strict=True))]
+        assert any(row[1:3] == ["mean over classes", "12 (cases x classes)"] for row in cells(summary(source), "all-metrics"))
+
+    def test_both_empty_is_a_column_only_where_there_are_such_cases(self, source: Source) -> None:
+        numbers = {key: {**one, "n_both_empty": 0} for key, one in source.summary["metrics"].items()}
+        head, big, *_ = cells(summary(dataclasses.replace(source, summary={**source.summary, "metrics": numbers})), "summary")
+        assert head[5:] == ["cases", "missed", "invented"]
+        assert big[5:] == ["6", "1", "1"]
 
     def test_all_metrics_are_there(self, source: Source) -> None:
         rows = cells(summary(source), "all-metrics")
@@ -241,10 +249,23 @@ class TestFailures:
         said = {"missing": ["a"], "unusable": {"b": "another <grid>"}, "faults": {"c": "truncated"}}
         rows = cells(failures(dataclasses.replace(source, summary={**source.summary, **said}), {}), "failures")
         assert [row[:3] for row in rows[1:4]] == [
-            ["a", "all", "scored as an empty prediction: no prediction"],
-            ["b", "all", "scored as an empty prediction: another <grid>"],
+            ["a", "all", "prediction missing or unusable: no prediction"],
+            ["b", "all", "prediction missing or unusable: another <grid>"],
             ["c", "all", "not scored: truncated"],
         ]
+
+    def test_a_case_without_prediction_has_one_line_with_all_that_it_lacks(self, source: Source) -> None:
+        said = {**source.summary, "missing": ["missed"]}
+        rows = [row for row in cells(failures(dataclasses.replace(source, summary=said), {}), "failures") if row[0] == "missed"]
+        assert [row[:3] for row in rows] == [["missed", "all", "prediction missing or unusable: no prediction"]]
+        lacks = sum(source.volume(row, "ref") for name in CLASSES for row in source.per_class(name) if row.case_id == "missed")
+        assert float(rows[0][3]) == pytest.approx(lacks, rel=0.01)
+
+    def test_a_penalised_case_with_two_empty_masks_has_no_prediction(self, source: Source) -> None:
+        rows = [dataclasses.replace(row, value=0.0, penalised=True) if row.case_id == "empty" else row for row in source.rows]
+        failed = dataclasses.replace(source, rows=rows)
+        found = [row[1:3] for row in cells(failures(failed, {}), "failures") if row[0] == "empty"]
+        assert found == [[name, "prediction missing or unusable"] for name in CLASSES]
 
     def test_no_failure_is_said(self, source: Source) -> None:
         rows = [row for row in source.rows if row.case_id == "perfect"]

@@ -89,6 +89,16 @@ class TestChoice:
         numbers, first = chosen(prediction, reference)
         assert numbers[first] == 5
 
+    def test_it_opens_at_the_largest_area_of_the_reference_where_asked(self) -> None:
+        prediction, reference = (np.zeros((5, 5, 40), bool) for _ in range(2))
+        reference[1:3, 1:3, 2:38] = prediction[1:3, 1:3, 2:38] = True
+        reference[1:4, 1:3, 20] = prediction[1:4, 1:3, 20] = True
+        prediction[:, :, 30] = False
+        view = View.of(None, prediction, reference, Geometry(prediction.shape, np.diag([1.0, 1.0, 2.0, 1.0])))
+        for opens, wanted in (("error", 30), ("reference", 20)):
+            numbers, first = view.choose(opens)
+            assert numbers[first] == wanted
+
     def test_without_error_it_opens_at_the_largest_area(self) -> None:
         mask = np.zeros((5, 5, 10), bool)
         mask[1, 1, 2:8] = mask[1:3, 1, 6] = True

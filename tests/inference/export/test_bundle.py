@@ -156,9 +156,21 @@ class TestFolder:
     def test_a_folder_that_holds_something_is_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "bundle").mkdir()
         (tmp_path / "bundle" / "mine").touch()
-        with pytest.raises(RunError, match="not an empty folder"):
-            export_run(save_run(tmp_path / "run"), tmp_path / "bundle", "bundle")
+        with pytest.raises(RunError, match="neither an empty folder nor a bundle"):
+            export_run(save_run(tmp_path / "run"), tmp_path / "bundle", "bundle", overwrite=True)
         assert [path.name for path in (tmp_path / "bundle").iterdir()] == ["mine"]
+
+    def test_a_bundle_is_replaced_only_where_that_is_asked_for(self, tmp_path: Path) -> None:
+        run = save_run(tmp_path / "run")
+        bundle = export_run(run, tmp_path / "bundle", "bundle")
+        (bundle / "old").touch()
+        with pytest.raises(RunError, match="bundle: exists already; give another name, or --overwrite"):
+            export_run(run, bundle, "bundle")
+        assert (bundle / "old").is_file()
+        export_run(run, bundle, "bundle", overwrite=True)
+        assert not (bundle / "old").exists()
+        assert (bundle / "models" / "model.ts").is_file()
+        assert {path.name for path in tmp_path.iterdir()} == {"run", "bundle"}
 
     def test_components_that_stay_are_told(self, tmp_path: Path) -> None:
         run = save_run(tmp_path / "run")

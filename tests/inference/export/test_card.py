@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from medseg.errors import RunError
 from medseg.inference.export.card import model_card, read_evaluation
 from medseg.inference.load import read_run
+from medseg.inference.postprocessing import Postprocessing
 from tests.inference.runs import config, save_run
 
 
@@ -52,9 +54,28 @@ class TestModelCard:
     def test_the_primary_metric_is_shown_whatever_it_is(self, saved: Any) -> None:
         assert "| low | iou | 0.3 |" in model_card(saved, summary(primary="iou"), None)
 
-    def test_of_few_cases_the_t_interval_is_stated(self, saved: Any) -> None:
-        one = aggregate("dice", "low", 0.7, t_low=0.4, t_high=0.95)
-        assert "| 0.4 to 0.95 |" in model_card(saved, summary(metrics={"dice/low": one}), None)
+    def test_the_interval_is_the_one_of_the_summarys_table_and_named_so(self, saved: Any) -> None:
+        one = aggregate("hd95", "low", 9.0, low=2.0, high=20.0, t_low=-9.493, t_high=27.5)
+        card = model_card(saved, summary(metrics={"hd95/low": one}), None)
+        assert "| low | hd95 | 9 | 2 to 20 |" in card
+        assert "-9.493" not in card
+        assert "- interval: percentile bootstrap of the mean, patients (groups) resampled; of fewer than 30 it is too narrow" in card
+        assert "too narrow" not in model_card(saved, summary(groups=30), None)
+
+    def test_scores_of_another_post_processing_are_not_printed(self, saved: Any) -> None:
+        chosen = Postprocessing(saved.labels, "softmax", minimum_size={"low": 5.0})
+        stale, fresh = summary(split="val", postprocessing=None), summary(postprocessing=chosen.to_dict())
+        card = model_card(replace(saved, postprocessing=chosen), stale, None)
+        assert "Not scored with this post-processing; run `medseg evaluate RUN`" in card
+        assert "0.7123" not in card
+        assert "no independent test set" not in card
+        assert "0.7123" in model_card(replace(saved, postprocessing=chosen), fresh, None)
+        assert "0.7123" not in model_card(saved, fresh, None)
+
+    def test_folds_count_from_0_as_everywhere(self, saved: Any) -> None:
+        assert "Fold that validated: fold 0 of 0 to 4" in model_card(saved, None, None)
+        given = replace(saved, config=replace(saved.config, data=replace(saved.config.data, split_file="s.json", fold=2)))
+        assert "Fold that validated: fold 2 of the split file" in model_card(given, None, None)
 
     def test_an_undefined_mean_is_said_to_be_so(self, saved: Any) -> None:
         one = aggregate("dice", "low", None, low=None, high=None)

@@ -18,6 +18,14 @@ from medseg.inference.load import read_run
 from tests.inference.export.networks import SMALL, network_run, with_head
 
 
+def axes(path: Path) -> list[list[str | int]]:
+    """Sizes of the input and of the output."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    return [[size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim] for value in (*graph.input, *graph.output)]
+
+
 class TestOnnx:
     @pytest.fixture(autouse=True)
     def _needs(self) -> None:
@@ -43,6 +51,12 @@ class TestOnnx:
         notes = json.loads({prop.key: prop.value for prop in onnx.load(path).metadata_props}[exporter.NOTES])
         assert notes["image"]["channels"] == ["c0", "c1"]
         assert notes["image"]["size"] == ["any multiple of 2"] * 2
+        assert axes(path) == [["batch", 2, "height", "width"], ["batch", 3, "height", "width"]]
+
+    def test_axes_of_volumes_have_names_too(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.onnx"
+        exporter.write_onnx(read_run(network_run(tmp_path / "run", "unet-3d")), path)
+        assert axes(path) == [["batch", channels, "depth", "height", "width"] for channels in (1, 3)]
 
     @pytest.mark.slow
     def test_a_network_without_open_sizes_gets_the_window(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from medseg.errors import RunError
 from medseg.inference.export import export_run, read_package
@@ -87,6 +88,15 @@ class TestPackage:
         packed = export_run(save_run(tmp_path / "run", config=values), tmp_path / "x.medseg", "package")
         assert all(b"secret" not in content for content in members(packed).values())
 
+    def test_stale_scores_stay_out_of_its_card_and_that_is_said(self, tmp_path: Path) -> None:
+        run, text = save_run(tmp_path / "run"), io.StringIO()
+        (run / "evaluation").mkdir()
+        (run / "evaluation" / "summary.json").write_text(json.dumps({"metrics": {}, "postprocessing": None, "split": "test"}))
+        (run / "postprocessing.json").write_text(json.dumps(STEPS))
+        packed = export_run(run, tmp_path / "x.medseg", "package", console=Console(file=text))
+        assert "Not scored with this post-processing" in members(packed)[CARD].decode()
+        assert f"run medseg evaluate {run}" in text.getvalue()
+
     def test_card_and_licence_are_in_it(self, package: Path) -> None:
         parts = members(package)
         assert parts[LICENCE] == b"CC-BY-4.0\n"
@@ -116,6 +126,24 @@ class TestRefusals:
         parts[part] = parts[part][:-1] + bytes([parts[part][-1] ^ 1])
         with pytest.raises(RunError, match=f"its {part} is not what was packed"):
             read_package(pack(tmp_path / "x", parts))
+
+    @pytest.mark.parametrize("lost", [300, 20_000])
+    def test_a_truncated_one_is_no_checkpoint_either(self, package: Path, lost: int) -> None:
+        package.write_bytes(package.read_bytes()[:-lost])
+        with pytest.raises(RunError, match=r"tiny\.medseg: .*model package.*copy it again") as caught:
+            read_run(package)
+        assert "\n" not in str(caught.value)
+        assert "PytorchStreamReader" not in str(caught.value)
+
+    def test_a_file_that_is_there_is_replaced_only_where_that_is_asked_for(self, tmp_path: Path, package: Path) -> None:
+        package.write_bytes(b"mine")
+        with pytest.raises(RunError, match=r"tiny\.medseg: exists already; give another name, or --overwrite"):
+            export_run(tmp_path / "run", package, "package")
+        with pytest.raises(RunError, match=r"tiny\.medseg: exists already"):
+            export_run(tmp_path / "run", tmp_path, "package")
+        assert package.read_bytes() == b"mine"
+        export_run(tmp_path / "run", package, "package", overwrite=True)
+        assert read_run(package).path == package
 
     def test_a_truncated_file_is_damaged(self, package: Path) -> None:
         package.write_bytes(package.read_bytes()[:-300])

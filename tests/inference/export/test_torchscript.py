@@ -33,6 +33,12 @@ class TestTorchScript:
         assert notes["image"]["size"] == ["any multiple of 2"] * 3
         assert notes["window"] == [16, 16, 16]
 
+    def test_pt_is_a_usual_suffix_too_and_others_are_refused(self, tmp_path: Path) -> None:
+        run = network_run(tmp_path / "run", "unet-2d")
+        assert export_run(run, tmp_path / "x.pt", "torchscript").is_file()
+        with pytest.raises(RunError, match=r"ends in \.ts or \.pt; name it x\.ts"):
+            export_run(run, tmp_path / "x.onnx", "torchscript")
+
     def test_heads_are_left_out(self, tmp_path: Path) -> None:
         path = export_run(with_head(network_run(tmp_path / "run", "unet-2d")), tmp_path / "x.ts", "torchscript")
         assert torch.jit.load(path)(torch.zeros(1, 1, 16, 16)).shape[1] == 3
