@@ -23,6 +23,7 @@ from medseg.inference.cases import InputCase
 from medseg.inference.claims import Claims
 from medseg.inference.ensemble import Average, Ensemble
 from medseg.inference.inputs import Format, find_cases, label_suffix, read_suffix
+from medseg.inference.interruption import remembered_interrupt
 from medseg.inference.load import read_run
 from medseg.inference.members import make_ensemble, postprocessing_of, require_alike
 from medseg.inference.predictor import Predictor
@@ -162,7 +163,7 @@ def _predict(model: Ensemble, jobs: Sequence[_Job], output: Path, overwrite: boo
     result, console, seen = Predictions(), console or Console(quiet=True), Remarks()
     lines = not (console.is_terminal or console.is_jupyter)  # a bar that moves would leave a log empty until the end
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Claims(output) as claims, Progress(*columns, console=console, disable=lines) as progress:
+    with remembered_interrupt() as interrupted, Claims(output) as claims, Progress(*columns, console=console, disable=lines) as progress:
         task = progress.add_task("predict", total=len(jobs))
         since = claims.now() if overwrite else None
         claims.others()  # removes those that killed processes left
@@ -176,9 +177,10 @@ def _predict(model: Ensemble, jobs: Sequence[_Job], output: Path, overwrite: boo
                     progress.update(task, description=job.case.id)
                     if job.claimed:
                         try:
-                            _finish(model, job, result, console, seen)
+                            _finish(model, job, result, console, seen, interrupted)
                         finally:
                             claims.release(job.case.id)
+                        interrupted()
                     elif _done(job, since):
                         result.kept.append(job.label)
                     else:
@@ -217,7 +219,7 @@ def _begin(model: Ensemble, job: _Job, claims: Claims, since: int | None) -> _Jo
     return job
 
 
-def _finish(model: Ensemble, job: _Job, result: Predictions, console: Console, seen: Remarks) -> None:
+def _finish(model: Ensemble, job: _Job, result: Predictions, console: Console, seen: Remarks, interrupted: Callable[[], None]) -> None:
     """Predict and write a prepared case; whatever is wrong with it is reported, and the others are predicted."""
     try:
         if job.error is not None:
@@ -229,6 +231,7 @@ def _finish(model: Ensemble, job: _Job, result: Predictions, console: Console, s
             write_probabilities(job.probabilities, found.probabilities, model.labels.classes, found.original)
         write_label(job.label, model.labels.decode(found.ids), found.original)  # last: it says that the case is done
     except Exception as error:
+        interrupted()  # which may have turned into this error
         reason = str(error) if isinstance(error, DataError) else f"{job.case.images[0]}: {type(error).__name__}: {error}"
         result.failed[job.case.id] = reason
         console.print(f"failed: {reason}", markup=False, highlight=False, soft_wrap=True)

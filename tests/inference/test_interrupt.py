@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from medseg.cli import main
 from medseg.data.images import write
 from medseg.inference import Ensemble, files, predict_run
+from medseg.inference.interruption import remembered_interrupt
 from tests.inference.runs import save_run
 from tests.inference.test_sharing import ROOT, write_images
 
@@ -80,6 +82,45 @@ def test_ctrl_c_ends_with_130_and_nothing_half_written(
     there = {path.name for path in output.iterdir()}
     assert there <= {"predictions.json", "c0.nii.gz"}  # no claim, no file that was begun
     assert len(predict_run(run, source, output, device="cpu").written) == 5 - len(there)
+
+
+@pytest.mark.parametrize("error", [None, OSError("Bad file descriptor")])
+def test_ctrl_c_that_a_library_swallows_ends_it_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    run, source, output = arrange(tmp_path)
+    predict = Ensemble.predict
+
+    def swallow(*args: Any, **options: Any) -> Any:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            if error is not None:
+                raise error from None
+        return predict(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ensemble, "predict", swallow)
+        assert main(["predict", str(run), "--input", str(source), "--output", str(output), "--device", "cpu"]) == 130
+    assert {path.name for path in output.iterdir()} == {"predictions.json", *(["c0.nii.gz"] if error is None else [])}
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_other_threads_and_under_other_handlers_ctrl_c_is_theirs() -> None:
+    def in_thread() -> None:
+        with remembered_interrupt() as again:
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            again()
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with remembered_interrupt() as again:
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            again()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(in_thread).result()
 
 
 @pytest.mark.slow
