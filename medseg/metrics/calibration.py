@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.metrics.counts import IGNORE
-from medseg.metrics.records import CaseRecords
+from medseg.metrics.records import CaseRecords, class_maps
 from medseg.metrics.rows import CalibrationRow
 
 MARGIN_MM = 10.0
@@ -178,14 +177,9 @@ class CalibrationMetrics(CaseRecords):
         Raises:
             ValueError: For shapes that do not fit and probabilities outside of [0, 1].
         """
-        maps, ids = _array(probabilities), _array(reference)
-        if maps.shape != (len(self.classes), *ids.shape):
-            raise ValueError(f"the probabilities have the shape {maps.shape}, not {(len(self.classes), *ids.shape)}")
         record = []
-        for probability, member in zip(maps, self.membership, strict=True):
-            inside = np.zeros(256, dtype=np.bool_)
-            inside[: len(member)] = member
-            sums = calibrate(probability, inside[ids], ids != IGNORE, spacing, self.margin_mm, self.bins)
+        for probability, mask, considered in class_maps(probabilities, reference, self.membership):
+            sums = calibrate(probability, mask, considered, spacing, self.margin_mm, self.bins)
             record.append([sums.voxels.tolist(), sums.probability.tolist(), sums.positives.tolist()])
         self._put(case_id, record)
 
@@ -226,7 +220,3 @@ def _box_near(mask: np.ndarray, spacing: Sequence[float], margin_mm: float) -> t
         margin = int(margin_mm / spacing[axis] + 1e-6)
         box.append(slice(max(int(used[0]) - margin, 0), min(int(used[-1]) + 1 + margin, size)))
     return tuple(box)
-
-
-def _array(values: np.ndarray | Tensor) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values

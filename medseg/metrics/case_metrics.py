@@ -12,7 +12,7 @@ from torch import Tensor
 from medseg.metrics.case import STANDARD, score_case
 from medseg.metrics.options import MetricOptions
 from medseg.metrics.packing import pack, unpack
-from medseg.metrics.records import CaseRecords
+from medseg.metrics.records import CaseRecords, as_array
 from medseg.metrics.rows import Row
 from medseg.metrics.summary import aggregate
 
@@ -65,7 +65,7 @@ class CaseMetrics(CaseRecords):
         Raises:
             ValueError: For maps that differ in shape, are not uint8 or hold unknown ids.
         """
-        maps = _array(prediction), _array(reference)
+        maps = as_array(prediction), as_array(reference)
         scores = score_case(case_id, group, *maps, self.classes, self.membership, spacing, self.options, list_lesions=False)
         self.add(scores.rows)
 
@@ -97,7 +97,3 @@ class CaseMetrics(CaseRecords):
 
     def _rows(self) -> list[Row]:
         return [row for record in self._cases().values() for row in unpack(record)]
-
-
-def _array(ids: np.ndarray | Tensor) -> np.ndarray:
-    return ids.cpu().numpy() if isinstance(ids, Tensor) else ids

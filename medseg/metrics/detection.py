@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.metrics.counts import IGNORE
 from medseg.metrics.lesions import Connectivity, Lesions
 from medseg.metrics.lesions.runs import coordinates
 from medseg.metrics.options import MetricOptions
-from medseg.metrics.records import CaseRecords
+from medseg.metrics.records import CaseRecords, class_maps
 from medseg.metrics.rows import CandidateRow, LesionRow
 
 FP_PER_CASE = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
@@ -205,15 +204,9 @@ class DetectionMetrics(CaseRecords):
         Raises:
             ValueError: For shapes that do not fit.
         """
-        maps, ids = _array(probabilities), _array(reference)
-        if maps.shape != (len(self.classes), *ids.shape):
-            raise ValueError(f"the probabilities have the shape {maps.shape}, not {(len(self.classes), *ids.shape)}")
         record = []
-        for probability, member in zip(maps, self.membership, strict=True):
-            inside = np.zeros(256, dtype=np.bool_)
-            inside[: len(member)] = member
-            mask = inside[ids]
-            found = candidates(np.where(ids == IGNORE, 0, probability), mask, spacing, self.options.connectivity, self.threshold)
+        for probability, mask, considered in class_maps(probabilities, reference, self.membership):
+            found = candidates(np.where(considered, probability, 0), mask, spacing, self.options.connectivity, self.threshold)
             own = Lesions.of(mask, mask, spacing, self.options.connectivity, self.options.minimum_lesion)
             record.append({"candidates": [tuple(one) for one in found], "lesions": np.flatnonzero(own.ref_scored).tolist()})
         self._put(case_id, record)
@@ -276,7 +269,3 @@ def _steps(rows: Iterable[CandidateRow], lesions: Mapping[str, Collection[int]])
         false_at[row.score] = false_at.get(row.score, 0) + (not row.hits)
     found, false = (np.cumsum(list(of.values()), dtype=np.int64) for of in (found_at, false_at))
     return np.array(list(found_at)), found, false
-
-
-def _array(values: np.ndarray | Tensor) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torchmetrics
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
+
+from medseg.metrics.counts import IGNORE
 
 
 class CaseRecords(torchmetrics.Metric):
@@ -58,3 +62,30 @@ class CaseRecords(torchmetrics.Metric):
             case_id, record = json.loads(line)
             found.setdefault(case_id, record)
         return dict(sorted(found.items()))
+
+
+def as_array(values: np.ndarray | Tensor) -> np.ndarray:
+    """The same values in NumPy."""
+    return values.cpu().numpy() if isinstance(values, Tensor) else values
+
+
+def class_maps(
+    probabilities: np.ndarray | Tensor, reference: np.ndarray | Tensor, membership: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Each class's probabilities, its true mask, and which voxels count at all.
+
+    Shape:
+        probabilities (K, *spatial), reference uint8 ids (*spatial) with 255 where ignored, membership bool (K, V) -> K times three
+        (*spatial).
+
+    Raises:
+        ValueError: For shapes that do not fit.
+    """
+    maps, ids = as_array(probabilities), as_array(reference)
+    if maps.shape != (len(membership), *ids.shape):
+        raise ValueError(f"the probabilities have the shape {maps.shape}, not {(len(membership), *ids.shape)}")
+    considered = ids != IGNORE
+    for probability, member in zip(maps, membership, strict=True):
+        inside = np.zeros(256, dtype=np.bool_)
+        inside[: len(member)] = member
+        yield probability, inside[ids], considered
