@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import locale
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+CTYPE = locale.setlocale(locale.LC_CTYPE)
+
+
+@pytest.fixture(autouse=True)
+def same_locale() -> Iterator[None]:
+    """Writing DICOM leaves the locale at "C", where text is ASCII."""
+    locale.setlocale(locale.LC_CTYPE, CTYPE)
+    yield
+    locale.setlocale(locale.LC_CTYPE, CTYPE)
 
 
 @pytest.fixture(scope="session")

@@ -207,7 +207,7 @@ class TestPage:
             "--enable-logging=stderr",
         ]
         page = (compared / "comparison.html").as_uri()
-        result = subprocess.run([*command, "--dump-dom", page], capture_output=True, text=True, timeout=60, check=True)
+        result = subprocess.run([*command, "--dump-dom", page], capture_output=True, text=True, encoding="utf-8", timeout=60, check=True)
         assert "CONSOLE" not in result.stderr
         assert 'id="tip"' in result.stdout  # the page's script ran
 
@@ -231,5 +231,7 @@ class TestPage:
         page.write_text(text.replace("</body>", probe), encoding="utf-8")
         command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
         size = "--window-size=1200,900"
-        result = subprocess.run([*command, size, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=60, check=True)
+        result = subprocess.run(
+            [*command, size, "--dump-dom", page.as_uri()], capture_output=True, text=True, encoding="utf-8", timeout=60, check=True
+        )
         assert 'data-wide="none"' in result.stdout
