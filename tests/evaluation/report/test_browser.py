@@ -148,7 +148,8 @@ class TestReport:
     def test_a_request_would_be_refused_and_seen(self, report: Path, tmp_path: Path) -> None:
         page = tmp_path / "page.html"
         page.write_text(
-            report.read_text(encoding="utf-8").replace("</body>", '<img src="https://example.org/a.png"><script>alert(1)</script></body>')
+            report.read_text(encoding="utf-8").replace("</body>", '<img src="https://example.org/a.png"><script>alert(1)</script></body>'),
+            encoding="utf-8",
         )
         console = " ".join(run(page, tmp_path, "--dump-dom")[1])
         assert "img-src" in console
